@@ -1,0 +1,12 @@
+/** A reactive bridge to Linux VFIO: interrupts as {@code Flux}, device operations as {@code Mono}. */
+module org.reactorvfio {
+  requires transitive reactor.core;
+  requires transitive org.reactivestreams;
+  requires com.sun.jna;
+  requires static org.jspecify;
+  requires static reactor.blockhound;
+
+  exports org.reactorvfio;
+  exports org.reactorvfio.irq;
+  exports org.reactorvfio.operations;
+}

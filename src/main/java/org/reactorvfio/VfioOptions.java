@@ -1,0 +1,97 @@
+package org.reactorvfio;
+
+import java.util.Objects;
+import org.reactorvfio.irq.InterruptLoop;
+
+/** How a device is opened. Immutable: each {@code with} method gives a changed copy. */
+public final class VfioOptions {
+  /** Which of the kernel's two interfaces a device is opened through. */
+  public enum Backend {
+    /** The cdev and iommufd where this kernel offers them for the device, else group and container. */
+    AUTOMATIC,
+    /** {@code /dev/vfio/<group>} and a type1v2 container. */
+    GROUP,
+    /** {@code /dev/vfio/devices/vfioN} and {@code /dev/iommu}. */
+    IOMMUFD
+  }
+
+  private static final VfioOptions DEFAULTS = new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true);
+
+  private final Backend backend;
+  private final InterruptLoop loop;
+  private final boolean releaseOnRequest;
+
+  private VfioOptions(Backend backend, InterruptLoop loop, boolean releaseOnRequest) {
+    this.backend = Objects.requireNonNull(backend, "backend");
+    this.loop = Objects.requireNonNull(loop, "loop");
+    this.releaseOnRequest = releaseOnRequest;
+  }
+
+  /**
+   * Returns the defaults: automatic back end, shared loop, the device given back on request.
+   *
+   * @return the options
+   */
+  public static VfioOptions defaults() {
+    return DEFAULTS;
+  }
+
+  /**
+   * Chooses the kernel's interface.
+   *
+   * @param value the back end
+   * @return the changed copy
+   */
+  public VfioOptions withBackend(Backend value) {
+    return new VfioOptions(value, loop, releaseOnRequest);
+  }
+
+  /**
+   * Chooses the loop that reads the device's interrupts.
+   *
+   * @param value the loop
+   * @return the changed copy
+   */
+  public VfioOptions withLoop(InterruptLoop value) {
+    return new VfioOptions(backend, value, releaseOnRequest);
+  }
+
+  /**
+   * Chooses whether the library gives the device back when the kernel asks for it (REQ): it then closes the device, which
+   * completes its streams. An application that takes this over subscribes to {@code interrupts().req()} and closes the
+   * device in its own time; until it does, whoever unbinds the device waits.
+   *
+   * @param value true for the library to close the device, the default
+   * @return the changed copy
+   */
+  public VfioOptions withReleaseOnRequest(boolean value) {
+    return new VfioOptions(backend, loop, value);
+  }
+
+  /**
+   * Returns the kernel's interface.
+   *
+   * @return the back end
+   */
+  public Backend backend() {
+    return backend;
+  }
+
+  /**
+   * Returns the loop.
+   *
+   * @return the loop that reads the device's interrupts
+   */
+  public InterruptLoop loop() {
+    return loop;
+  }
+
+  /**
+   * Tells whether the library gives the device back when the kernel asks for it.
+   *
+   * @return true if so
+   */
+  public boolean releaseOnRequest() {
+    return releaseOnRequest;
+  }
+}

@@ -1,0 +1,98 @@
+package org.reactorvfio.irq;
+
+import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Flux;
+import reactor.core.publisher.Mono;
+
+/**
+ * The interrupts of one device.
+ *
+ * <p>INTx, MSI and MSI-X exclude each other: enabling one while another is enabled fails with {@link
+ * org.reactorvfio.InterruptConflictException}. ERR and REQ are independent of them.
+ *
+ * <p>Every stream may have several subscribers; each sees every signal counted from its subscription on, at its own pace. The
+ * first subscriber also sees what was signalled before, since the vector was armed. Elements are emitted on the thread of the
+ * device's {@link InterruptLoop}; a subscriber must not block there and uses {@code publishOn} for what may. A stream
+ * completes when its vector is disarmed or the device is closed, once the subscriber has taken the last count; it fails with
+ * {@link org.reactorvfio.DeviceLostException} when the device has gone.
+ *
+ * <p>Enabling, disabling and arming happen one after the other, in the order of subscription; what has begun is finished even
+ * if its subscriber cancels.
+ */
+public interface Interrupts {
+  /**
+   * Builds the interrupts of a device on its operations. {@code VfioDevice} does so for its users.
+   *
+   * @param operations the device's operations
+   * @param loop the loop that reads the eventfds
+   * @return the interrupts, once it is known which there are; the caller must {@link #close()} them
+   */
+  static Mono<Interrupts> create(VfioOperations operations, InterruptLoop loop) {
+    return DeviceInterrupts.create(operations, loop);
+  }
+
+  /**
+   * Returns the legacy line interrupt.
+   *
+   * @return INTx; its count is 0 where the device has none
+   */
+  Intx intx();
+
+  /**
+   * Returns the MSI vectors, at most 32.
+   *
+   * @return MSI; its count is 0 where the device has none
+   */
+  Vectors msi();
+
+  /**
+   * Returns the MSI-X vectors, at most 2,048.
+   *
+   * @return MSI-X; its count is 0 where the device has none
+   */
+  Vectors msix();
+
+  /**
+   * Returns the reports of uncorrectable errors. Subscribing arms the interrupt; the last cancellation disarms it.
+   *
+   * @return ERR; the device should be stopped, and reset or closed. Fails with {@link org.reactorvfio.NotSupportedException}
+   *     where the device has none
+   */
+  Flux<Interrupt> err();
+
+  /**
+   * Returns the kernel's requests to give the device back (unbinding, unplugging), which repeat every 10 seconds until the
+   * device is closed. Subscribing arms the interrupt; the last cancellation disarms it.
+   *
+   * @return REQ; fails with {@link org.reactorvfio.NotSupportedException} where the device has none
+   */
+  Flux<Interrupt> req();
+
+  /**
+   * Fires ERR from software, as a test of what handles it.
+   *
+   * @return ends when it has been fired; fails if nobody subscribes to {@link #err()}
+   */
+  Mono<Void> triggerErr();
+
+  /**
+   * Fires REQ from software, as a test of what handles it.
+   *
+   * @return ends when it has been fired; fails if nobody subscribes to {@link #req()}
+   */
+  Mono<Void> triggerReq();
+
+  /**
+   * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.
+   *
+   * @param cause what the streams fail with
+   */
+  void lost(Throwable cause);
+
+  /**
+   * Disables all interrupts, completes all streams and closes all eventfds. Closing twice does nothing.
+   *
+   * @return ends when that is done
+   */
+  Mono<Void> close();
+}

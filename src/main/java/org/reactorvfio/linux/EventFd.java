@@ -1,0 +1,68 @@
+package org.reactorvfio.linux;
+
+/**
+ * An eventfd: a 64-bit counter in the kernel that signals add to and a read takes and zeroes. Non-blocking and close-on-exec.
+ *
+ * <p>{@link #signal} and {@link #take} allocate nothing and never block; one thread may take while others signal, until one
+ * of them closes it, which the owner orders behind all use.
+ */
+public final class EventFd {
+  private static final int EFD_CLOEXEC = 0x80000;
+  private static final int EFD_NONBLOCK = 0x800;
+
+  // The word that signal() writes: never written by Java after this, so that all eventfds may share it.
+  private static final NativeBuffer ONE = one();
+
+  private final int fd;
+  private final NativeBuffer word = NativeBuffer.allocate(8);
+
+  private EventFd(int fd) {
+    this.fd = fd;
+  }
+
+  private static NativeBuffer one() {
+    NativeBuffer buffer = NativeBuffer.allocate(8);
+    buffer.bytes().putLong(0, 1);
+    return buffer;
+  }
+
+  /** Creates an eventfd with count 0. */
+  public static EventFd create() throws LinuxException {
+    int fd = Syscalls.result(LibC.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (fd < 0) {
+      throw new LinuxException("eventfd", -fd);
+    }
+    return new EventFd(fd);
+  }
+
+  /** The descriptor's number. */
+  public int fd() {
+    return fd;
+  }
+
+  /** Adds 1 to the counter. Returns 0, or -errno: -EAGAIN if the counter is full. */
+  public int signal() {
+    return signal(fd);
+  }
+
+  /** Adds 1 to the counter of an eventfd given by number. Returns 0, or -errno. */
+  public static int signal(int fd) {
+    long n = Syscalls.result(LibC.write(fd, ONE.address(), 8));
+    return n < 0 ? (int) n : 0;
+  }
+
+  /** Takes the counter. Returns it, 0 if there was nothing to take, or -errno. Counts above 2^63-1 do not occur in practice. */
+  public long take() {
+    long n = LibC.read(fd, word.address(), 8);
+    if (n == 8) {
+      return word.bytes().getLong(0);
+    }
+    int error = (int) Syscalls.result(n);
+    return error == -Errno.EAGAIN || error == -Errno.EINTR ? 0 : error;
+  }
+
+  /** Closes the descriptor. */
+  public void close() {
+    Syscalls.close(fd);
+  }
+}

@@ -1,0 +1,34 @@
+package org.reactorvfio.operations;
+
+import java.util.List;
+
+/**
+ * The properties of a device's address space.
+ *
+ * @param pageSizes the page sizes the IOMMU supports, as a bit mask: bit n stands for 2^n bytes
+ * @param usableRanges the addresses that may be mapped
+ * @param maximumMappings how many more mappings there may be, {@link Integer#MAX_VALUE} where the kernel states no limit
+ */
+public record DmaInfo(long pageSizes, List<IovaRange> usableRanges, int maximumMappings) {
+  /** Copies the list. */
+  public DmaInfo {
+    usableRanges = List.copyOf(usableRanges);
+  }
+
+  /**
+   * A range of addresses.
+   *
+   * @param first the first address, unsigned
+   * @param last the last address, inclusive, unsigned
+   */
+  public record IovaRange(long first, long last) {}
+
+  /**
+   * Returns the smallest page size: the alignment of every address and size.
+   *
+   * @return the size in bytes
+   */
+  public long smallestPage() {
+    return Long.lowestOneBit(pageSizes);
+  }
+}

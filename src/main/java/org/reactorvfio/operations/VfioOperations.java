@@ -1,0 +1,125 @@
+package org.reactorvfio.operations;
+
+import java.nio.ByteBuffer;
+import reactor.core.publisher.Mono;
+
+/**
+ * The operations of one VFIO device, as the kernel's {@code struct vfio_device_ops} is for a driver.
+ *
+ * <p>Every method only describes its operation: it happens when the {@link Mono} is subscribed to, once a subscription. The
+ * operations of one device happen one after the other, in the order of subscription, on a thread that may block, never on
+ * the subscriber's. An operation that has begun cannot be cancelled; cancelling one that waits for its turn removes it.
+ *
+ * <p>Failures are {@link org.reactorvfio.VfioException}s. After {@link #close()} every operation fails with {@link
+ * org.reactorvfio.DeviceClosedException}; once the device has gone, with {@link org.reactorvfio.DeviceLostException}.
+ */
+public interface VfioOperations {
+  /**
+   * Returns the name of the device, for messages.
+   *
+   * @return a PCI address, or the name an emulated device was given
+   */
+  String name();
+
+  /**
+   * Asks for the device's properties ({@code VFIO_DEVICE_GET_INFO}).
+   *
+   * @return the properties
+   */
+  Mono<DeviceInfo> deviceInfo();
+
+  /**
+   * Asks for a region's properties ({@code VFIO_DEVICE_GET_REGION_INFO}).
+   *
+   * @param index the region's index, from 0; see {@link Regions}
+   * @return the properties; a region that the device does not implement has size 0
+   */
+  Mono<RegionInfo> regionInfo(int index);
+
+  /**
+   * Asks for an interrupt index's properties ({@code VFIO_DEVICE_GET_IRQ_INFO}).
+   *
+   * @param index the index; see {@link Irqs}
+   * @return the properties; an index that the device does not implement has count 0
+   */
+  Mono<IrqInfo> irqInfo(int index);
+
+  /**
+   * Assigns, removes, fires, masks or unmasks interrupts ({@code VFIO_DEVICE_SET_IRQS}).
+   *
+   * @param request what to do, to which vectors
+   * @return 0 if it was done; a positive number if there are not as many vectors as asked for: then nothing was enabled, and
+   *     the number says how many there are
+   */
+  Mono<Integer> setIrqs(IrqSet request);
+
+  /**
+   * Reads from a region into a buffer. The transport reads naturally aligned units of at most 8 bytes, so that an aligned read
+   * of 1, 2, 4 or 8 bytes is one access of the device (8 on Linux 6.12 and newer).
+   *
+   * @param region the region's index
+   * @param offset the offset in the region, in bytes
+   * @param destination receives the bytes, in the device's order, from its position to its limit; not to be touched before the
+   *     end. Its position is moved by what was read
+   * @return the number of bytes read; fewer than asked for at the end of the region
+   */
+  Mono<Integer> read(int region, long offset, ByteBuffer destination);
+
+  /**
+   * Writes a buffer to a region, in units as {@link #read} does.
+   *
+   * @param region the region's index
+   * @param offset the offset in the region, in bytes
+   * @param source the bytes to write, from its position to its limit; its position is moved by what was written
+   * @return the number of bytes written; fewer than asked for at the end of the region
+   */
+  Mono<Integer> write(int region, long offset, ByteBuffer source);
+
+  /**
+   * Maps a part of a region for direct access, where {@link RegionInfo#mappableAreas()} allows it.
+   *
+   * @param region the region's index
+   * @param offset the offset in the region, a multiple of the page size
+   * @param size the size in bytes, at most 2 GiB less one page
+   * @return the mapping, which the caller must close
+   */
+  Mono<MappedRegion> map(int region, long offset, long size);
+
+  /**
+   * Resets the function ({@code VFIO_DEVICE_RESET}). Interrupt assignments and DMA mappings survive; device registers do not.
+   *
+   * @return ends when the device is reset, 100 ms and more later on real devices
+   */
+  Mono<Void> reset();
+
+  /**
+   * Asks which addresses and page sizes the device's address space has.
+   *
+   * @return the properties
+   */
+  Mono<DmaInfo> dmaInfo();
+
+  /**
+   * Pins memory and gives the device access to it.
+   *
+   * @param mapping the memory, the address the device is to use, and the access it gets
+   * @return ends when the device may use the memory
+   */
+  Mono<Void> mapDma(DmaMapping mapping);
+
+  /**
+   * Takes memory back from the device. The range must cover whole mappings.
+   *
+   * @param iova the first address, in the device's address space
+   * @param size the size in bytes
+   * @return the number of bytes that were mapped in the range, 0 if none were, on every transport
+   */
+  Mono<Long> unmapDma(long iova, long size);
+
+  /**
+   * Closes the device and everything the transport holds for it. Closing twice does nothing.
+   *
+   * @return ends when the device is closed
+   */
+  Mono<Void> close();
+}
