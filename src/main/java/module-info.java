@@ -3,7 +3,7 @@ module org.reactorvfio {
   requires transitive reactor.core;
   requires transitive org.reactivestreams;
   requires com.sun.jna;
-  requires static org.jspecify;
+  requires static transitive org.jspecify;
   requires static reactor.blockhound;
 
   exports org.reactorvfio;

@@ -17,7 +17,12 @@ public class DescriptorLimitException extends VfioException {
    * @param cause the cause, if another failure led here
    */
   public DescriptorLimitException(
-      String operation, String device, int errno, String problem, String remedy, @Nullable Throwable cause) {
+      String operation,
+      String device,
+      int errno,
+      String problem,
+      String remedy,
+      @Nullable Throwable cause) {
     super(operation, device, errno, problem, remedy, cause);
   }
 
@@ -30,7 +35,8 @@ public class DescriptorLimitException extends VfioException {
    * @param problem what went wrong
    * @param remedy what to do about it
    */
-  public DescriptorLimitException(String operation, String device, int errno, String problem, String remedy) {
+  public DescriptorLimitException(
+      String operation, String device, int errno, String problem, String remedy) {
     super(operation, device, errno, problem, remedy);
   }
 }

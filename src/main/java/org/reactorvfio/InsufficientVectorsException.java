@@ -15,7 +15,8 @@ public class InsufficientVectorsException extends VfioException {
    * @param requested how many vectors were asked for
    * @param available how many there are
    */
-  public InsufficientVectorsException(String operation, String device, int requested, int available) {
+  public InsufficientVectorsException(
+      String operation, String device, int requested, int available) {
     super(
         operation,
         device,

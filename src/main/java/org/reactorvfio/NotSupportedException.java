@@ -17,7 +17,12 @@ public class NotSupportedException extends VfioException {
    * @param cause the cause, if another failure led here
    */
   public NotSupportedException(
-      String operation, String device, int errno, String problem, String remedy, @Nullable Throwable cause) {
+      String operation,
+      String device,
+      int errno,
+      String problem,
+      String remedy,
+      @Nullable Throwable cause) {
     super(operation, device, errno, problem, remedy, cause);
   }
 
@@ -30,7 +35,8 @@ public class NotSupportedException extends VfioException {
    * @param problem what went wrong
    * @param remedy what to do about it
    */
-  public NotSupportedException(String operation, String device, int errno, String problem, String remedy) {
+  public NotSupportedException(
+      String operation, String device, int errno, String problem, String remedy) {
     super(operation, device, errno, problem, remedy);
   }
 }

@@ -37,8 +37,8 @@ public record PciAddress(long domain, int bus, int device, int function) {
   public static PciAddress parse(String text) {
     Matcher m = FORM.matcher(text);
     if (!m.matches()) {
-      throw new IllegalArgumentException(
-          "not a PCI address: '" + text + "'; expected dddd:bb:dd.f in hexadecimal, such as 0000:00:04.0");
+      throw new IllegalArgumentException("not a PCI address: '" + text
+          + "'; expected dddd:bb:dd.f in hexadecimal, such as 0000:00:04.0");
     }
     String domain = m.group(1);
     return new PciAddress(

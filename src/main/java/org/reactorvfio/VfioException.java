@@ -25,7 +25,12 @@ public class VfioException extends RuntimeException {
    * @param cause the cause, if another failure led here
    */
   public VfioException(
-      String operation, String device, int errno, String problem, String remedy, @Nullable Throwable cause) {
+      String operation,
+      String device,
+      int errno,
+      String problem,
+      String remedy,
+      @Nullable Throwable cause) {
     super(message(operation, device, errno, problem, remedy), cause);
     this.operation = operation;
     this.device = device;
@@ -46,7 +51,8 @@ public class VfioException extends RuntimeException {
     this(operation, device, errno, problem, remedy, null);
   }
 
-  private static String message(String operation, String device, int errno, String problem, String remedy) {
+  private static String message(
+      String operation, String device, int errno, String problem, String remedy) {
     String number = errno == 0 ? "" : " (errno " + errno + ")";
     return operation + " on " + device + ": " + problem + number + "; " + remedy;
   }

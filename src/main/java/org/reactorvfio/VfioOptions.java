@@ -15,7 +15,8 @@ public final class VfioOptions {
     IOMMUFD
   }
 
-  private static final VfioOptions DEFAULTS = new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true);
+  private static final VfioOptions DEFAULTS =
+      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true);
 
   private final Backend backend;
   private final InterruptLoop loop;

@@ -52,6 +52,8 @@ public final class WaitStrategy {
 
   @Override
   public String toString() {
-    return spinNanos == 0 ? "block" : spinNanos == Long.MAX_VALUE ? "spin" : "adaptive " + Duration.ofNanos(spinNanos);
+    return spinNanos == 0
+        ? "block"
+        : spinNanos == Long.MAX_VALUE ? "spin" : "adaptive " + Duration.ofNanos(spinNanos);
   }
 }

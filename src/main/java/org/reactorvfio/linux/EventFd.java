@@ -10,7 +10,8 @@ public final class EventFd {
   private static final int EFD_CLOEXEC = 0x80000;
   private static final int EFD_NONBLOCK = 0x800;
 
-  // The word that signal() writes: never written by Java after this, so that all eventfds may share it.
+  // The word that signal() writes: never written by Java after this, so that all eventfds may share
+  // it.
   private static final NativeBuffer ONE = one();
 
   private final int fd;

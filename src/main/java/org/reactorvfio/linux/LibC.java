@@ -32,7 +32,8 @@ final class LibC {
 
   static native long pwrite(int fd, long buffer, long count, long offset);
 
-  static native long mmap(long address, long length, int protection, int flags, int fd, long offset);
+  static native long mmap(
+      long address, long length, int protection, int flags, int fd, long offset);
 
   static native int munmap(long address, long length);
 

@@ -97,7 +97,8 @@ public final class Syscalls {
   }
 
   /** {@code mmap}. Returns the address, or -errno: no mapping lies in the last page of the address space. */
-  public static long mmap(long address, long length, int protection, int flags, int fd, long offset) {
+  public static long mmap(
+      long address, long length, int protection, int flags, int fd, long offset) {
     return result(LibC.mmap(address, length, protection, flags, fd, offset));
   }
 

@@ -56,7 +56,10 @@ public final class Capability {
 
   @Override
   public boolean equals(@Nullable Object other) {
-    return other instanceof Capability c && id == c.id && version == c.version && Arrays.equals(content, c.content);
+    return other instanceof Capability c
+        && id == c.id
+        && version == c.version
+        && Arrays.equals(content, c.content);
   }
 
   @Override

@@ -11,7 +11,8 @@ public final class DmaMapping {
 
   private DmaMapping(ByteBuffer memory, long iova, boolean deviceReads, boolean deviceWrites) {
     if (!memory.isDirect()) {
-      throw new IllegalArgumentException("only a direct buffer stays where it is: a heap buffer cannot be mapped for DMA");
+      throw new IllegalArgumentException(
+          "only a direct buffer stays where it is: a heap buffer cannot be mapped for DMA");
     }
     this.memory = memory;
     this.iova = iova;
@@ -102,6 +103,9 @@ public final class DmaMapping {
   public String toString() {
     return String.format(
         "DmaMapping[iova=0x%x, size=0x%x, device %s%s]",
-        iova, size(), deviceReads ? "reads" : "", deviceWrites ? (deviceReads ? " and writes" : "writes") : "");
+        iova,
+        size(),
+        deviceReads ? "reads" : "",
+        deviceWrites ? (deviceReads ? " and writes" : "writes") : "");
   }
 }

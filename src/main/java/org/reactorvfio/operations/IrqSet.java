@@ -37,9 +37,11 @@ public final class IrqSet {
   private final int[] eventfds;
   private final boolean[] flags;
 
-  private IrqSet(int index, Action action, Data data, int start, int count, int[] eventfds, boolean[] flags) {
+  private IrqSet(
+      int index, Action action, Data data, int start, int count, int[] eventfds, boolean[] flags) {
     if (index < 0 || start < 0 || count < 0 || start + (long) count > Integer.MAX_VALUE) {
-      throw new IllegalArgumentException("index " + index + ", start " + start + ", count " + count);
+      throw new IllegalArgumentException(
+          "index " + index + ", start " + start + ", count " + count);
     }
     this.index = index;
     this.action = action;
@@ -60,7 +62,13 @@ public final class IrqSet {
    */
   public static IrqSet assign(int index, int start, int... eventfds) {
     return new IrqSet(
-        index, Action.TRIGGER, Data.EVENTFD, start, eventfds.length, eventfds.clone(), new boolean[0]);
+        index,
+        Action.TRIGGER,
+        Data.EVENTFD,
+        start,
+        eventfds.length,
+        eventfds.clone(),
+        new boolean[0]);
   }
 
   /**
@@ -72,7 +80,8 @@ public final class IrqSet {
    * @return the request
    */
   public static IrqSet unmaskBy(int index, int vector, int eventfd) {
-    return new IrqSet(index, Action.UNMASK, Data.EVENTFD, vector, 1, new int[] {eventfd}, new boolean[0]);
+    return new IrqSet(
+        index, Action.UNMASK, Data.EVENTFD, vector, 1, new int[] {eventfd}, new boolean[0]);
   }
 
   /**
@@ -178,12 +187,12 @@ public final class IrqSet {
 
   @Override
   public String toString() {
-    String values =
-        switch (data) {
-          case NONE -> "";
-          case BOOL -> " " + Arrays.toString(flags);
-          case EVENTFD -> " " + Arrays.toString(eventfds);
-        };
-    return Irqs.name(index) + " " + action + "/" + data + " [" + start + ", +" + count + ")" + values;
+    String values = switch (data) {
+      case NONE -> "";
+      case BOOL -> " " + Arrays.toString(flags);
+      case EVENTFD -> " " + Arrays.toString(eventfds);
+    };
+    return Irqs.name(index) + " " + action + "/" + data + " [" + start + ", +" + count + ")"
+        + values;
   }
 }

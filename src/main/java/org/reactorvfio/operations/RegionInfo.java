@@ -14,7 +14,8 @@ import java.util.Optional;
  * @param offset where the transport keeps the region; opaque
  * @param capabilities the capability chain, in the kernel's order
  */
-public record RegionInfo(int index, int flags, long size, long offset, List<Capability> capabilities) {
+public record RegionInfo(
+    int index, int flags, long size, long offset, List<Capability> capabilities) {
   /** {@code VFIO_REGION_INFO_FLAG_READ}. */
   public static final int FLAG_READ = 1;
 
@@ -104,7 +105,8 @@ public record RegionInfo(int index, int flags, long size, long offset, List<Capa
     if (sparse.isEmpty()) {
       return List.of(new Area(0, size));
     }
-    // struct vfio_region_info_cap_sparse_mmap: nr_areas @8, reserved @12, areas {u64 offset, u64 size} @16
+    // struct vfio_region_info_cap_sparse_mmap: nr_areas @8, reserved @12, areas {u64 offset, u64
+    // size} @16
     ByteBuffer content = sparse.get().content();
     List<Area> areas = new ArrayList<>();
     int count = content.remaining() >= 4 ? content.getInt(0) : 0;
