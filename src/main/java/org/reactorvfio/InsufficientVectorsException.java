@@ -4,7 +4,10 @@ package org.reactorvfio;
 public class InsufficientVectorsException extends VfioException {
   private static final long serialVersionUID = 1L;
 
+  /** How many vectors were asked for. */
   private final int requested;
+
+  /** How many are to be had. */
   private final int available;
 
   /**

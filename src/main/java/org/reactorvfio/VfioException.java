@@ -9,9 +9,16 @@ import org.jspecify.annotations.Nullable;
 public class VfioException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
+  /** The operation that failed, in VFIO's terms. */
   private final String operation;
+
+  /** The device it failed on. */
   private final String device;
+
+  /** The kernel's error number, or 0. */
   private final int errno;
+
+  /** What to do about it. */
   private final String remedy;
 
   /**
