@@ -1,13 +1,183 @@
 package org.reactorvfio.irq;
 
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.DescriptorLimitException;
+import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.InterruptConflictException;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.operations.IrqInfo;
+import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
 /** The interrupts of one device, over its operations. */
-final class DeviceInterrupts {
-  private DeviceInterrupts() {}
+final class DeviceInterrupts implements Interrupts {
+  private static final String OPERATION = "VFIO_DEVICE_SET_IRQS";
+
+  private final VfioOperations operations;
+  private final EventLoop loop;
+  private final OperationQueue queue = new OperationQueue();
+  private final IntxLine intx;
+  private final VectorSet msi;
+  private final VectorSet msix;
+  private final VectorSet err;
+  private final VectorSet req;
+
+  /** Which of INTx, MSI and MSI-X is enabled. Used inside the queue's changes. */
+  private @Nullable VectorSet exclusive;
+
+  /** Why nothing more can be done: closed, or lost. */
+  private volatile @Nullable Throwable terminated;
+
+  private DeviceInterrupts(VfioOperations operations, InterruptLoop loop, List<IrqInfo> infos) {
+    this.operations = operations;
+    this.loop = loop.eventLoop();
+    this.intx = new IntxLine(this, infos.get(Irqs.INTX));
+    this.msi = new VectorSet(this, infos.get(Irqs.MSI), true);
+    this.msix = new VectorSet(this, infos.get(Irqs.MSIX), true);
+    this.err = new VectorSet(this, infos.get(Irqs.ERR), false);
+    this.req = new VectorSet(this, infos.get(Irqs.REQ), false);
+  }
 
   static Mono<Interrupts> create(VfioOperations operations, InterruptLoop loop) {
-    return Mono.empty();
+    return operations
+        .deviceInfo()
+        .flatMap(device -> Flux.range(Irqs.INTX, Irqs.REQ + 1)
+            .concatMap(index -> irqInfo(operations, index, device.irqCount()))
+            .collectList())
+        .map(infos -> new DeviceInterrupts(operations, loop, infos));
+  }
+
+  /** Linux before 7 refuses to describe ERR on conventional PCI, other drivers what they do not have: then there is none. */
+  private static Mono<IrqInfo> irqInfo(VfioOperations operations, int index, int count) {
+    IrqInfo none = new IrqInfo(index, 0, 0);
+    if (index >= count) {
+      return Mono.just(none);
+    }
+    return operations
+        .irqInfo(index)
+        .onErrorResume(e -> e instanceof VfioException v && v.errno() == Errno.EINVAL
+            ? Mono.just(none)
+            : Mono.error(e));
+  }
+
+  @Override
+  public Intx intx() {
+    return intx;
+  }
+
+  @Override
+  public Vectors msi() {
+    return msi;
+  }
+
+  @Override
+  public Vectors msix() {
+    return msix;
+  }
+
+  @Override
+  public Flux<Interrupt> err() {
+    return err.autoEnabled(0);
+  }
+
+  @Override
+  public Flux<Interrupt> req() {
+    return req.autoEnabled(0);
+  }
+
+  @Override
+  public Mono<Void> triggerErr() {
+    return err.trigger(0);
+  }
+
+  @Override
+  public Mono<Void> triggerReq() {
+    return req.trigger(0);
+  }
+
+  @Override
+  public void lost(Throwable cause) {
+    if (terminated == null) {
+      terminated = cause;
+    }
+    for (VectorSet set : sets()) {
+      set.lost(cause);
+    }
+  }
+
+  @Override
+  public Mono<Void> close() {
+    return queue.enqueue(() -> {
+      if (terminated == null) {
+        terminated = new DeviceClosedException(
+            OPERATION, operations.name(), 0, "the device was closed", "open it again");
+      }
+      return Flux.fromIterable(sets())
+          .concatMapDelayError(set -> set.doDisable(null))
+          .then();
+    });
+  }
+
+  private List<VectorSet> sets() {
+    return List.of(intx, msi, msix, err, req);
+  }
+
+  VfioOperations operations() {
+    return operations;
+  }
+
+  EventLoop loop() {
+    return loop;
+  }
+
+  OperationQueue queue() {
+    return queue;
+  }
+
+  /** Why nothing more can be done, null while something can. */
+  @Nullable Throwable terminated() {
+    return terminated;
+  }
+
+  /** Notes that a set is about to be enabled; fails if another excludes it. */
+  void claim(VectorSet set) throws InterruptConflictException {
+    VectorSet other = exclusive;
+    if (other != null && other != set) {
+      throw new InterruptConflictException(
+          OPERATION,
+          operations.name(),
+          0,
+          set.name() + " cannot be enabled while " + other.name() + " is",
+          "disable " + other.name() + " first");
+    }
+    exclusive = set;
+  }
+
+  /** Notes that a set is no longer enabled. */
+  void unclaim(VectorSet set) {
+    if (exclusive == set) {
+      exclusive = null;
+    }
+  }
+
+  /** The failure of a system call, with advice. */
+  VfioException failure(String what, LinuxException e) {
+    if (e.errno() == Errno.EMFILE || e.errno() == Errno.ENFILE) {
+      return new DescriptorLimitException(
+          what,
+          operations.name(),
+          e.errno(),
+          "there are no file descriptors left for another interrupt vector",
+          "raise RLIMIT_NOFILE (ulimit -n): each armed vector takes one",
+          e);
+    }
+    return new VfioException(
+        what, operations.name(), e.errno(), String.valueOf(e.getMessage()), "see the cause", e);
   }
 }

@@ -1,12 +1,382 @@
 package org.reactorvfio.loop;
 
-/** A thread that waits on epoll. */
-public final class EventLoop {
-  public EventLoop(String name, long spinNanos) {}
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.atomic.AtomicReferenceArray;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.EventFd;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.linux.PollSet;
+import reactor.core.Disposable;
+import reactor.core.scheduler.NonBlocking;
+import reactor.util.Logger;
+import reactor.util.Loggers;
 
-  public void dispose() {}
+/**
+ * A thread that waits on epoll for the descriptors of its sources and runs tasks. The thread starts with the first source and
+ * ends with the last.
+ *
+ * <p>Events carry a source's slot and generation, never its descriptor's number: an event that was fetched before its source
+ * was deregistered finds another generation and is dropped.
+ */
+public final class EventLoop implements Disposable {
+  private static final Logger LOG = Loggers.getLogger(EventLoop.class);
+  private static final int BATCH = 1024;
 
-  public boolean isDisposed() {
-    return false;
+  /** The key of the loop's own wake-up eventfd: a slot number that no source gets. */
+  private static final long WAKE_KEY = -1;
+
+  private static final int RUNNING = 0;
+  private static final int SLEEPING = 1;
+  private static final int WOKEN = 2;
+
+  private final String name;
+  private final long spinNanos;
+
+  private final AtomicReference<@Nullable LoopTask> tasks = new AtomicReference<>();
+
+  // What follows is guarded by this object's monitor; the loop's thread reads the table without it.
+  private volatile AtomicReferenceArray<@Nullable EventSource> sources =
+      new AtomicReferenceArray<>(64);
+  private int registered;
+  private int generations;
+  private boolean disposed;
+  private volatile @Nullable Worker worker;
+
+  /**
+   * Creates a loop without a thread.
+   *
+   * @param name the name of its thread
+   * @param spinNanos how long to spin after the last event before sleeping: 0 not at all, {@link Long#MAX_VALUE} for ever
+   */
+  public EventLoop(String name, long spinNanos) {
+    this.name = name;
+    this.spinNanos = spinNanos;
+  }
+
+  /**
+   * Takes a source in, disarmed. Any thread.
+   *
+   * @throws LinuxException if a descriptor that this needs cannot be had
+   * @throws IllegalStateException if the loop was disposed of
+   */
+  public synchronized void register(EventSource source) throws LinuxException {
+    if (disposed) {
+      throw new IllegalStateException("the interrupt loop '" + name + "' was disposed of");
+    }
+    Worker running = worker;
+    if (running == null) {
+      running = new Worker(name);
+    }
+    int slot = freeSlot();
+    source.slot = slot;
+    source.generation = ++generations;
+    sources.setRelease(slot, source);
+    try {
+      running.poll.add(source.fd(), false, key(source));
+    } catch (LinuxException e) {
+      sources.setRelease(slot, null);
+      source.slot = -1;
+      if (worker == null) {
+        running.close();
+      }
+      throw e;
+    }
+    registered++;
+    if (worker == null) {
+      worker = running;
+      running.start();
+    }
+  }
+
+  private int freeSlot() {
+    AtomicReferenceArray<@Nullable EventSource> table = sources;
+    for (int i = 0; i < table.length(); i++) {
+      int slot = (registered + i) % table.length();
+      if (table.getPlain(slot) == null) {
+        return slot;
+      }
+    }
+    AtomicReferenceArray<@Nullable EventSource> larger =
+        new AtomicReferenceArray<>(table.length() * 2);
+    for (int i = 0; i < table.length(); i++) {
+      larger.setPlain(i, table.getPlain(i));
+    }
+    sources = larger;
+    return table.length();
+  }
+
+  private static long key(EventSource source) {
+    return (long) source.generation << 32 | source.slot;
+  }
+
+  /**
+   * Lets a source go; its descriptor may be closed afterwards. Deregistering twice does nothing. For the loop's thread, so that
+   * the loop is not about to read the descriptor.
+   */
+  public void deregister(EventSource source) {
+    synchronized (this) {
+      if (source.slot < 0) {
+        return;
+      }
+      sources.setRelease(source.slot, null);
+      source.slot = -1;
+      source.armed(false);
+      registered--;
+      if (worker != null) {
+        try {
+          worker.poll.remove(source.fd());
+        } catch (LinuxException e) {
+          LOG.error("a descriptor was not in the loop's set: it was closed behind its back", e);
+        }
+      }
+    }
+  }
+
+  /** Reports a source from now on whenever its descriptor is readable. For the loop's thread. */
+  public void arm(EventSource source) {
+    watch(source, true);
+  }
+
+  /** Reports a source no longer. For the loop's thread. */
+  public void disarm(EventSource source) {
+    watch(source, false);
+  }
+
+  private void watch(EventSource source, boolean input) {
+    Worker running = worker;
+    if (source.armed() == input || source.slot < 0 || running == null) {
+      return;
+    }
+    try {
+      running.poll.modify(source.fd(), input, key(source));
+      source.armed(input);
+    } catch (LinuxException e) {
+      deregister(source);
+      source.onLoopEnd(e);
+    }
+  }
+
+  /** Tells whether the caller is the loop's thread. */
+  public boolean inLoop() {
+    return Thread.currentThread() == worker;
+  }
+
+  /**
+   * Has a task run on the loop's thread. Any thread. The task runs only if the loop has a source; one that is handed over
+   * while the last source leaves may be dropped.
+   */
+  public void schedule(LoopTask task) {
+    if (task.enqueue()) {
+      push(task);
+    }
+  }
+
+  /**
+   * Has a task run on the loop's thread, for certain or not at all. Any thread.
+   *
+   * @return false if the loop has no thread, because no source is registered; the task will not run
+   */
+  public synchronized boolean execute(LoopTask task) {
+    if (worker == null) {
+      return false;
+    }
+    schedule(task);
+    return true;
+  }
+
+  private void push(LoopTask task) {
+    LoopTask head;
+    do {
+      head = tasks.get();
+      task.next = head == null ? task : head;
+    } while (!tasks.compareAndSet(head, task));
+    Worker running = worker;
+    if (running != null
+        && running.state.get() == SLEEPING
+        && running.state.compareAndSet(SLEEPING, WOKEN)) {
+      running.wake.signal();
+    }
+  }
+
+  /** Ends the loop: its sources are let go with an error, and it takes no more. Any thread. */
+  @Override
+  public void dispose() {
+    synchronized (this) {
+      disposed = true;
+    }
+    execute(LoopTask.of(() ->
+        endAll(new IllegalStateException("the interrupt loop '" + name + "' was disposed of"))));
+  }
+
+  @Override
+  public synchronized boolean isDisposed() {
+    return disposed;
+  }
+
+  private void endAll(Throwable cause) {
+    List<EventSource> all = new ArrayList<>();
+    synchronized (this) {
+      AtomicReferenceArray<@Nullable EventSource> table = sources;
+      for (int i = 0; i < table.length(); i++) {
+        EventSource source = table.getPlain(i);
+        if (source != null) {
+          all.add(source);
+        }
+      }
+    }
+    for (EventSource source : all) {
+      deregister(source);
+      try {
+        source.onLoopEnd(cause);
+      } catch (RuntimeException e) {
+        LOG.error("a source failed while the loop ended", e);
+      }
+    }
+  }
+
+  private void runTasks() {
+    LoopTask task = tasks.getAndSet(null);
+    if (task == null) {
+      return;
+    }
+    // The stack holds the newest first: turn it round, so that tasks run in the order they came.
+    LoopTask oldest = task;
+    LoopTask next = task.next;
+    oldest.next = oldest;
+    while (next != task) {
+      task = next;
+      next = task.next;
+      task.next = oldest;
+      oldest = task;
+    }
+    boolean last;
+    do {
+      task = oldest;
+      oldest = task.next;
+      last = oldest == task;
+      task.dequeue();
+      try {
+        task.run();
+      } catch (Throwable e) {
+        LOG.error("a task of the interrupt loop failed", e);
+      }
+    } while (!last);
+  }
+
+  private void dispatch(Worker self, int events) {
+    AtomicReferenceArray<@Nullable EventSource> table = sources;
+    for (int i = 0; i < events; i++) {
+      long key = self.poll.key(i);
+      if (key == WAKE_KEY) {
+        self.unreadWakes -= self.wake.take();
+        continue;
+      }
+      EventSource source = table.getAcquire((int) key);
+      if (source != null && source.generation == (int) (key >>> 32)) {
+        try {
+          source.onReady();
+        } catch (Throwable e) {
+          LOG.error("a source of the interrupt loop failed", e);
+          disarm(source);
+        }
+      }
+    }
+  }
+
+  /** The loop's thread, with what lives as long as it does. */
+  private final class Worker extends Thread implements NonBlocking {
+    private final PollSet poll;
+    private final EventFd wake;
+    private final AtomicInteger state = new AtomicInteger(RUNNING);
+
+    // Wake-ups whose signal has not been read: the thread that woke us may still be on its way to
+    // the eventfd, which must
+    // not be closed under it.
+    private long unreadWakes;
+
+    Worker(String name) throws LinuxException {
+      super(name);
+      setDaemon(true);
+      poll = PollSet.create(BATCH);
+      try {
+        wake = EventFd.create();
+      } catch (LinuxException e) {
+        poll.close();
+        throw e;
+      }
+      try {
+        poll.add(wake.fd(), true, WAKE_KEY);
+      } catch (LinuxException e) {
+        close();
+        throw e;
+      }
+    }
+
+    @Override
+    public void run() {
+      long spinUntil = System.nanoTime() + spinNanos;
+      do {
+        boolean spin =
+            spinNanos == Long.MAX_VALUE || (spinNanos > 0 && System.nanoTime() - spinUntil < 0);
+        int events = spin ? spin() : sleep();
+        if (events > 0) {
+          dispatch(this, events);
+          if (spinNanos > 0) {
+            spinUntil = System.nanoTime() + spinNanos;
+          }
+        } else if (events < 0) {
+          LOG.error("epoll_wait failed with errno {}; the interrupt loop ends", -events);
+          endAll(new IllegalStateException("epoll_wait failed with errno " + -events));
+        }
+        runTasks();
+      } while (registered > 0 || !leave(this));
+    }
+
+    private int spin() {
+      Thread.onSpinWait();
+      return EventLoop.poll(poll, 0);
+    }
+
+    private int sleep() {
+      state.set(SLEEPING);
+      // A task handed over before the line above found us running and did not wake us: look once
+      // more.
+      int events = EventLoop.poll(poll, tasks.get() == null ? -1 : 0);
+      if (state.getAndSet(RUNNING) == WOKEN) {
+        unreadWakes++;
+      }
+      return events;
+    }
+
+    void close() {
+      wake.close();
+      poll.close();
+    }
+  }
+
+  /**
+   * The one place where the loop's thread blocks. A method of its own so that BlockHound can be told that this may block there,
+   * and nothing that a subscriber does.
+   */
+  private static int poll(PollSet set, int timeoutMillis) {
+    return set.await(timeoutMillis);
+  }
+
+  private boolean leave(Worker self) {
+    synchronized (this) {
+      if (registered > 0 || tasks.get() != null) {
+        return false;
+      }
+      worker = null;
+    }
+    while (self.unreadWakes > 0) {
+      self.unreadWakes -= self.wake.take();
+      Thread.onSpinWait();
+    }
+    self.close();
+    return true;
   }
 }

@@ -1,0 +1,167 @@
+package org.reactorvfio.irq;
+
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import org.reactivestreams.Publisher;
+import org.reactorvfio.NotSupportedException;
+import org.reactorvfio.linux.EventFd;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.loop.LoopTask;
+import org.reactorvfio.operations.IrqInfo;
+import org.reactorvfio.operations.IrqSet;
+import org.reactorvfio.operations.Irqs;
+import reactor.core.publisher.Flux;
+import reactor.core.publisher.Mono;
+import reactor.util.Logger;
+import reactor.util.Loggers;
+
+/** INTx: a set of one vector whose next signal comes only when the last one was acknowledged by all its subscribers. */
+final class IntxLine extends VectorSet implements Intx {
+  private static final Logger LOG = Loggers.getLogger(IntxLine.class);
+
+  /** Set by the user's mask: then an acknowledgement must not unmask. */
+  private volatile boolean maskedOnPurpose;
+
+  IntxLine(DeviceInterrupts device, IrqInfo info) {
+    super(device, info, true);
+  }
+
+  @Override
+  public Mono<Void> enable() {
+    return enable(1);
+  }
+
+  @Override
+  public Flux<IntxInterrupt> interrupts() {
+    return stream(0);
+  }
+
+  @Override
+  public Flux<Interrupt> handle(Function<? super Interrupt, ? extends Publisher<?>> handler) {
+    return handled(stream(0), handler);
+  }
+
+  @Override
+  public Flux<Interrupt> autoEnabled(Function<? super Interrupt, ? extends Publisher<?>> handler) {
+    return handled(autoStream(0), handler);
+  }
+
+  private static Flux<Interrupt> handled(
+      Flux<IntxInterrupt> line, Function<? super Interrupt, ? extends Publisher<?>> handler) {
+    return line.concatMap(
+        interrupt -> Mono.defer(() -> Mono.when(handler.apply(interrupt)))
+            .doOnTerminate(interrupt::acknowledge)
+            .doOnCancel(interrupt::acknowledge)
+            .thenReturn(interrupt),
+        0);
+  }
+
+  @Override
+  public Mono<Void> mask() {
+    return requireArmed(0)
+        .then(Mono.fromRunnable(() -> maskedOnPurpose = true))
+        .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.MASK, 0, 1))));
+  }
+
+  @Override
+  public Mono<Void> unmask() {
+    return requireArmed(0)
+        .then(Mono.fromRunnable(() -> maskedOnPurpose = false))
+        .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1))));
+  }
+
+  @Override
+  public Mono<Void> trigger() {
+    return trigger(0);
+  }
+
+  @Override
+  VectorSource newSource(EventLoop loop, int vector, EventFd eventFd) {
+    maskedOnPurpose = false;
+    return new Source(loop, eventFd);
+  }
+
+  /** Gives the line an eventfd that unmasks it, where the driver has that: it saves a system call into VFIO per interrupt. */
+  @Override
+  Mono<Void> afterEnable(VectorSource source) {
+    if (!info().automasked()) {
+      return Mono.empty();
+    }
+    return Mono.defer(() -> {
+      GuardedEventFd unmask;
+      try {
+        unmask = new GuardedEventFd(EventFd.create());
+      } catch (LinuxException e) {
+        return Mono.error(device.failure("eventfd", e));
+      }
+      return set(IrqSet.unmaskBy(Irqs.INTX, 0, unmask.fd()))
+          .doOnSuccess(done -> ((Source) source).unmaskBy = unmask)
+          .doOnError(e -> unmask.close())
+          .onErrorResume(NotSupportedException.class, e -> Mono.empty());
+    });
+  }
+
+  /** The line's eventfd on the loop. */
+  final class Source extends VectorSource {
+    /** How many subscribers have yet to acknowledge the last signal. */
+    private final AtomicInteger outstanding = new AtomicInteger();
+
+    private final LoopTask resume = LoopTask.of(this::resume);
+
+    private int ticket;
+    private volatile @Nullable GuardedEventFd unmaskBy;
+
+    Source(EventLoop loop, EventFd eventFd) {
+      super(loop, Irqs.INTX, 0, eventFd);
+    }
+
+    @Override
+    boolean held() {
+      return outstanding.get() > 0;
+    }
+
+    @Override
+    void onTaken(Cursor[] subscribers) {
+      ticket = ticket % Cursor.TICKETS + 1;
+      outstanding.set(subscribers.length);
+      for (Cursor cursor : subscribers) {
+        cursor.expectAcknowledgement(ticket);
+      }
+    }
+
+    @Override
+    Interrupt element(Cursor cursor, long count) {
+      return cursor.intx(count);
+    }
+
+    /** One subscriber has acknowledged. Any thread. */
+    void acknowledged() {
+      if (outstanding.decrementAndGet() == 0) {
+        if (!maskedOnPurpose) {
+          unmaskLine();
+        }
+        loop.schedule(resume);
+      }
+    }
+
+    private void unmaskLine() {
+      GuardedEventFd eventFd = unmaskBy;
+      if (eventFd != null) {
+        eventFd.signal();
+      } else if (info().automasked()) {
+        set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1))
+            .subscribe(null, e -> LOG.debug("unmasking a line that is being closed", e));
+      }
+    }
+
+    @Override
+    void onClose() {
+      GuardedEventFd eventFd = unmaskBy;
+      if (eventFd != null) {
+        eventFd.close();
+      }
+    }
+  }
+}

@@ -1,0 +1,232 @@
+package org.reactorvfio.irq;
+
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.EventFd;
+import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.loop.EventSource;
+
+/**
+ * One armed vector: its eventfd on the loop, how much was taken from it, and who gets it. For the loop's thread, except where
+ * said.
+ *
+ * <p>The vector's signals are numbered from its arming. The eventfd holds those that nobody has asked for yet; {@link #taken}
+ * counts those taken out of it, and a {@link Cursor} a subscriber keeps where that one is. The eventfd is read only while a
+ * subscriber has demand and nothing pending. While nobody has demand the descriptor is not watched either: the vector is
+ * <em>parked</em>, and whoever has demand next reads it first.
+ */
+class VectorSource extends EventSource {
+  private static final Cursor[] NONE = {};
+  private static final int CACHED_COUNTS = 64;
+
+  final EventLoop loop;
+  final int index;
+  final int vector;
+  private final EventFd eventFd;
+  private final @Nullable Interrupt[] elements = new Interrupt[CACHED_COUNTS + 1];
+
+  private Cursor[] cursors = NONE;
+  private long taken;
+  private long delivered;
+  private boolean parked = true;
+  private boolean closed;
+  private @Nullable Throwable failure;
+
+  VectorSource(EventLoop loop, int index, int vector, EventFd eventFd) {
+    super(eventFd.fd());
+    this.loop = loop;
+    this.index = index;
+    this.vector = vector;
+    this.eventFd = eventFd;
+  }
+
+  /** The eventfd's number, for the device to signal. Any thread, while the vector is armed. */
+  final int eventfd() {
+    return eventFd.fd();
+  }
+
+  final long taken() {
+    return taken;
+  }
+
+  final boolean parked() {
+    return parked;
+  }
+
+  /** Whether nothing may be taken now; then somebody calls {@link #resume} later. */
+  boolean held() {
+    return false;
+  }
+
+  /** The element for some signals of this vector, kept for the small counts of a steady stream. */
+  Interrupt element(Cursor cursor, long count) {
+    if (count > CACHED_COUNTS) {
+      return new Interrupt(index, vector, count);
+    }
+    Interrupt element = elements[(int) count];
+    if (element == null) {
+      element = new Interrupt(index, vector, count);
+      elements[(int) count] = element;
+    }
+    return element;
+  }
+
+  @Override
+  protected final void onReady() {
+    if (closed) {
+      return;
+    }
+    if (!held() && wanted()) {
+      take();
+      deliver();
+    } else {
+      loop.disarm(this);
+      parked = true;
+      settle();
+    }
+  }
+
+  private boolean wanted() {
+    for (Cursor cursor : cursors) {
+      if (cursor.subscription.hasDemand()) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Takes what the eventfd holds. Returns whether there was something. */
+  final boolean take() {
+    if (held()) {
+      return false;
+    }
+    long count = eventFd.take();
+    if (count <= 0) {
+      return false;
+    }
+    taken += count;
+    onTaken(cursors);
+    return true;
+  }
+
+  /** Something was taken, for these subscribers. */
+  void onTaken(Cursor[] subscribers) {}
+
+  /** Gives every subscriber what it has not got. */
+  final void deliver() {
+    for (Cursor cursor : cursors) {
+      cursor.subscription.offer(cursor);
+    }
+  }
+
+  /** Remembers how far any subscriber has got: the first of the next ones starts there, so that nothing is lost between. */
+  final void delivered(long position) {
+    if (position > delivered) {
+      delivered = position;
+    }
+  }
+
+  /** Watches a parked vector again if somebody has demand; else has its subscribers come back when they have. */
+  final void settle() {
+    if (!parked || closed || held()) {
+      return;
+    }
+    if (wanted()) {
+      parked = false;
+      loop.arm(this);
+    } else {
+      for (Cursor cursor : cursors) {
+        cursor.subscription.enqueue(cursor);
+      }
+    }
+  }
+
+  /** Closes the eventfd of a vector that the loop never knew. */
+  final void discard() {
+    eventFd.close();
+  }
+
+  /** What held the vector has ended: looks again at a parked one. */
+  final void resume() {
+    if (parked && !closed && !held()) {
+      if (wanted()) {
+        take();
+        deliver();
+      }
+      settle();
+    }
+  }
+
+  /** Lets a subscriber in. Returns false if the vector was closed before. */
+  final boolean attach(InterruptSubscription<?> subscription) {
+    if (closed) {
+      return false;
+    }
+    for (Cursor present : cursors) {
+      if (present.subscription == subscription) {
+        return true;
+      }
+    }
+    Cursor cursor = new Cursor(this, subscription);
+    cursor.position = delivered;
+    subscription.adopt(cursor);
+    cursors = Arrays.copyOf(cursors, cursors.length + 1);
+    cursors[cursors.length - 1] = cursor;
+    // Either something is pending, or the vector is parked and wants to be read: both happen in the
+    // subscription's turn.
+    subscription.offer(cursor);
+    return true;
+  }
+
+  /** Lets a subscriber go. */
+  final void detach(Cursor cursor) {
+    for (int i = 0; i < cursors.length; i++) {
+      if (cursors[i] == cursor) {
+        Cursor[] fewer = new Cursor[cursors.length - 1];
+        System.arraycopy(cursors, 0, fewer, 0, i);
+        System.arraycopy(cursors, i + 1, fewer, i, fewer.length - i);
+        cursors = fewer;
+        break;
+      }
+    }
+    cursor.release();
+  }
+
+  /**
+   * Takes what is left, stops watching, closes the eventfd and tells the subscribers, who still get what they have not got. The
+   * device no longer signals the eventfd.
+   */
+  final void close(@Nullable Throwable cause) {
+    if (closed) {
+      return;
+    }
+    closed = true;
+    failure = cause;
+    loop.deregister(this);
+    long count = eventFd.take();
+    if (count > 0) {
+      taken += count;
+    }
+    onClose();
+    eventFd.close();
+    parked = false;
+    Cursor[] last = cursors;
+    cursors = NONE;
+    for (Cursor cursor : last) {
+      cursor.subscription.closed(cursor, cause);
+    }
+  }
+
+  /** The vector is about to be closed. */
+  void onClose() {}
+
+  /** Why the vector was closed, null if it was on purpose. */
+  final @Nullable Throwable failure() {
+    return failure;
+  }
+
+  @Override
+  protected final void onLoopEnd(Throwable cause) {
+    close(cause);
+  }
+}
