@@ -65,12 +65,11 @@ final class OperationQueue {
       // then comes behind it.
       Mono.defer(change).contextWrite(sink.contextView()).materialize().subscribe(signal -> {
         queue.ended();
-        if (signal.isOnError()) {
-          sink.error(signal.getThrowable());
-        } else if (signal.hasValue()) {
-          sink.success(signal.get());
+        Throwable failure = signal.getThrowable();
+        if (failure != null) {
+          sink.error(failure);
         } else {
-          sink.success();
+          sink.success(signal.get());
         }
       });
     }
