@@ -59,7 +59,7 @@ class ArchitectureTest {
   }
 
   @Test
-  void nativeCallsStayBelowTheTransports() {
+  void nativeCallsStayWhereDescriptorsAndMemoryAreOwned() {
     classes()
         .that()
         .resideInAPackage(ROOT + ".linux..")
@@ -67,6 +67,7 @@ class ArchitectureTest {
         .onlyHaveDependentClassesThat()
         .resideInAnyPackage(
             ROOT + ".linux..",
+            ROOT + ".irq..",
             ROOT + ".loop..",
             ROOT + ".kernel..",
             ROOT + ".emulation..",
