@@ -92,6 +92,16 @@ final class DeviceInterrupts implements Interrupts {
   }
 
   @Override
+  public IrqInfo errInfo() {
+    return err.info();
+  }
+
+  @Override
+  public IrqInfo reqInfo() {
+    return req.info();
+  }
+
+  @Override
   public Mono<Void> triggerErr() {
     return err.trigger(0);
   }

@@ -1,5 +1,6 @@
 package org.reactorvfio.irq;
 
+import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
@@ -67,6 +68,20 @@ public interface Interrupts {
    * @return REQ; fails with {@link org.reactorvfio.NotSupportedException} where the device has none
    */
   Flux<Interrupt> req();
+
+  /**
+   * Returns the kernel's properties of ERR, as at opening.
+   *
+   * @return the properties; count 0 where the device has none
+   */
+  IrqInfo errInfo();
+
+  /**
+   * Returns the kernel's properties of REQ, as at opening.
+   *
+   * @return the properties; count 0 where the device has none
+   */
+  IrqInfo reqInfo();
 
   /**
    * Fires ERR from software, as a test of what handles it.

@@ -120,25 +120,19 @@ class VectorSet implements Vectors {
 
   @Override
   public final Mono<Void> trigger(int vector) {
-    return requireArmed(vector)
-        .then(Mono.defer(() -> set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, vector, 1))));
+    return change(vector, () -> requireArmed(vector)
+        .then(Mono.defer(() -> set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, vector, 1)))));
   }
 
   @Override
   public final Mono<Void> trigger(int first, int count) {
-    return Mono.defer(() -> {
-      Throwable refusal = refuse(first);
-      if (refusal != null) {
-        return Mono.error(refusal);
-      }
-      if (count < 1 || first + count > info.count()) {
+    return change(first, () -> {
+      if (count < 1 || first + (long) count > info.count()) {
         return Mono.error(new IllegalArgumentException(range(first + count - 1)));
       }
-      if (allocated == 0) {
-        return Mono.error(new IllegalStateException(
-            name() + " is not enabled on " + device.operations().name()));
-      }
-      return set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, first, count));
+      return allocated == 0
+          ? Mono.error(notEnabled())
+          : set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, first, count));
     });
   }
 
@@ -185,8 +179,7 @@ class VectorSet implements Vectors {
   private void subscribeToAll(CoreSubscriber<? super Interrupt> actual) {
     Throwable refusal = refuse(0);
     if (refusal == null && allocated == 0) {
-      refusal = new IllegalStateException(
-          name() + " is not enabled on " + device.operations().name());
+      refusal = notEnabled();
     }
     if (refusal != null) {
       Operators.error(actual, refusal);
@@ -305,8 +298,7 @@ class VectorSet implements Vectors {
 
   private Mono<Void> doArmOnPurpose(int vector) {
     if (allocated == 0) {
-      return Mono.error(new IllegalStateException(
-          name() + " is not enabled on " + device.operations().name()));
+      return Mono.error(notEnabled());
     }
     BitSet wanted = single(vector);
     return doArm(wanted, vector + 1).then(Mono.fromRunnable(() -> onPurpose.or(wanted)));
@@ -493,8 +485,7 @@ class VectorSet implements Vectors {
   private Mono<Void> doRearm(int count) {
     int former = allocated;
     if (former == 0) {
-      return Mono.error(new IllegalStateException(
-          name() + " is not enabled on " + device.operations().name()));
+      return Mono.error(notEnabled());
     }
     if (count < highestArmed() + 1) {
       return Mono.error(new IllegalArgumentException(
@@ -618,6 +609,10 @@ class VectorSet implements Vectors {
       }
       return refusal == null ? Mono.empty() : Mono.error(refusal);
     });
+  }
+
+  private IllegalStateException notEnabled() {
+    return new IllegalStateException(name() + " is not enabled on " + device.operations().name());
   }
 
   private IllegalStateException notArmed(int vector) {

@@ -114,6 +114,13 @@ public interface MappedRegion extends AutoCloseable {
   void set64(long offset, long value);
 
   /**
+   * Tells whether the mapping was closed, by its holder or with its device.
+   *
+   * @return true if every access fails
+   */
+  boolean isClosed();
+
+  /**
    * Gives the device's memory back at once, whoever may be using the mapping. Closing twice does nothing. May block for the
    * time of a system call.
    */
