@@ -120,8 +120,11 @@ class VectorSet implements Vectors {
 
   @Override
   public final Mono<Void> trigger(int vector) {
-    return change(vector, () -> requireArmed(vector)
-        .then(Mono.defer(() -> set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, vector, 1)))));
+    return change(
+        vector,
+        () -> requireArmed(vector)
+            .then(
+                Mono.defer(() -> set(IrqSet.of(info.index(), IrqSet.Action.TRIGGER, vector, 1)))));
   }
 
   @Override
@@ -612,7 +615,8 @@ class VectorSet implements Vectors {
   }
 
   private IllegalStateException notEnabled() {
-    return new IllegalStateException(name() + " is not enabled on " + device.operations().name());
+    return new IllegalStateException(
+        name() + " is not enabled on " + device.operations().name());
   }
 
   private IllegalStateException notArmed(int vector) {
