@@ -1,0 +1,28 @@
+package org.reactorvfio.kernel;
+
+import org.reactorvfio.PciAddress;
+import org.reactorvfio.linux.LinuxException;
+
+/** Opens a function through its group and a type1v2 container: the way that works on every distribution. */
+final class GroupTransport {
+  private final PciAddress address;
+  private final Diagnosis diagnosis;
+
+  GroupTransport(PciAddress address, PciSysfs sysfs) {
+    this.address = address;
+    this.diagnosis = new Diagnosis(sysfs);
+  }
+
+  KernelDevice open() {
+    int number = diagnosis.requireGroup(address);
+    Groups.Open group = Groups.acquire(address, number, diagnosis);
+    try {
+      Fd device = Groups.device(group.group(), address);
+      return new KernelDevice(
+          address.toString(), device, new TypeOneContainer(group.container(), group::release));
+    } catch (LinuxException e) {
+      group.release();
+      throw diagnosis.deviceFailed(address, e);
+    }
+  }
+}

@@ -1,0 +1,352 @@
+package org.reactorvfio.kernel;
+
+import static org.reactorvfio.linux.VfioUapi.*;
+
+import java.lang.ref.Reference;
+import java.nio.ByteBuffer;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.reactorvfio.DeviceBusyException;
+import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.NotSupportedException;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.linux.Mapping;
+import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.linux.Syscalls;
+import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DmaInfo;
+import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.IrqInfo;
+import org.reactorvfio.operations.IrqSet;
+import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.RegionInfo;
+import org.reactorvfio.operations.Regions;
+import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Mono;
+import reactor.util.retry.Retry;
+
+/**
+ * An open device of the kernel's VFIO. Its operations are the same over a group and over a cdev; only the address space
+ * differs.
+ *
+ * <p>The fields below the descriptor belong to the calls, which run one after the other.
+ */
+final class KernelDevice implements VfioOperations {
+  private static final InfoCapabilities.Layout DEVICE_INFO = new InfoCapabilities.Layout(
+      "VFIO_DEVICE_GET_INFO",
+      VFIO_DEVICE_GET_INFO,
+      DEVICE_INFO__CAP_OFFSET + 4,
+      DEVICE_INFO__FLAGS,
+      VFIO_DEVICE_FLAGS_CAPS,
+      DEVICE_INFO__CAP_OFFSET);
+
+  private static final InfoCapabilities.Layout REGION_INFO = new InfoCapabilities.Layout(
+      "VFIO_DEVICE_GET_REGION_INFO",
+      VFIO_DEVICE_GET_REGION_INFO,
+      REGION_INFO__SIZE,
+      REGION_INFO__FLAGS,
+      VFIO_REGION_INFO_FLAG_CAPS,
+      REGION_INFO__CAP_OFFSET);
+
+  /** The largest part of a buffer on the heap that is copied at a time. */
+  private static final int SCRATCH = 64 * 1024;
+
+  private static final Retry RESET_CONTENTION = Retry.backoff(5, Duration.ofMillis(20))
+      .filter(e -> e instanceof DeviceBusyException
+          || (e instanceof VfioException v && v.errno() == Errno.EAGAIN))
+      .onRetryExhaustedThrow((spec, signal) -> signal.failure());
+
+  private final String name;
+  private final Fd device;
+  private final DmaBackend dma;
+  private final SerialCalls calls = new SerialCalls();
+
+  private final Map<Integer, RegionInfo> regions = new HashMap<>();
+  private boolean closed;
+
+  KernelDevice(String name, Fd device, DmaBackend dma) {
+    this.name = name;
+    this.device = device;
+    this.dma = dma;
+  }
+
+  @Override
+  public String name() {
+    return name;
+  }
+
+  @Override
+  public Mono<DeviceInfo> deviceInfo() {
+    return call("VFIO_DEVICE_GET_INFO", this::askDeviceInfo);
+  }
+
+  private DeviceInfo askDeviceInfo() throws LinuxException {
+    NativeBuffer answer = InfoCapabilities.ask(device, DEVICE_INFO, bytes -> {});
+    ByteBuffer bytes = answer.bytes();
+    return new DeviceInfo(
+        bytes.getInt(DEVICE_INFO__FLAGS),
+        bytes.getInt(DEVICE_INFO__NUM_REGIONS),
+        bytes.getInt(DEVICE_INFO__NUM_IRQS),
+        InfoCapabilities.walk(answer, DEVICE_INFO));
+  }
+
+  @Override
+  public Mono<RegionInfo> regionInfo(int index) {
+    return call("VFIO_DEVICE_GET_REGION_INFO", () -> askRegionInfo(index));
+  }
+
+  private RegionInfo askRegionInfo(int index) throws LinuxException {
+    RegionInfo known = regions.get(index);
+    if (known != null) {
+      return known;
+    }
+    NativeBuffer answer =
+        InfoCapabilities.ask(device, REGION_INFO, bytes -> bytes.putInt(REGION_INFO__INDEX, index));
+    ByteBuffer bytes = answer.bytes();
+    RegionInfo info = new RegionInfo(
+        index,
+        bytes.getInt(REGION_INFO__FLAGS),
+        bytes.getLong(REGION_INFO__REGION_SIZE),
+        bytes.getLong(REGION_INFO__OFFSET),
+        InfoCapabilities.walk(answer, REGION_INFO));
+    regions.put(index, info);
+    return info;
+  }
+
+  @Override
+  public Mono<IrqInfo> irqInfo(int index) {
+    return call("VFIO_DEVICE_GET_IRQ_INFO", () -> {
+      NativeBuffer answer = NativeBuffer.allocate(IRQ_INFO__SIZE);
+      answer.bytes().putInt(IRQ_INFO__ARGSZ, IRQ_INFO__SIZE).putInt(IRQ_INFO__INDEX, index);
+      device.ioctl("VFIO_DEVICE_GET_IRQ_INFO", VFIO_DEVICE_GET_IRQ_INFO, answer);
+      return new IrqInfo(
+          index, answer.bytes().getInt(IRQ_INFO__FLAGS), answer.bytes().getInt(IRQ_INFO__COUNT));
+    });
+  }
+
+  @Override
+  public Mono<Integer> setIrqs(IrqSet request) {
+    return call(
+        "VFIO_DEVICE_SET_IRQS",
+        () -> device.ioctl("VFIO_DEVICE_SET_IRQS", VFIO_DEVICE_SET_IRQS, irqSet(request)));
+  }
+
+  private static NativeBuffer irqSet(IrqSet request) {
+    int width = switch (request.data()) {
+      case NONE -> 0;
+      case BOOL -> 1;
+      case EVENTFD -> 4;
+    };
+    int size = IRQ_SET__DATA + width * request.count();
+    NativeBuffer structure = NativeBuffer.allocate(size);
+    ByteBuffer bytes = structure.bytes();
+    bytes
+        .putInt(IRQ_SET__ARGSZ, size)
+        .putInt(IRQ_SET__FLAGS, data(request.data()) | action(request.action()))
+        .putInt(IRQ_SET__INDEX, request.index())
+        .putInt(IRQ_SET__START, request.start())
+        .putInt(IRQ_SET__COUNT, request.count());
+    for (int i = 0; i < request.count(); i++) {
+      switch (request.data()) {
+        case NONE -> {}
+        case BOOL -> bytes.put(IRQ_SET__DATA + i, (byte) (request.flag(i) ? 1 : 0));
+        case EVENTFD -> bytes.putInt(IRQ_SET__DATA + 4 * i, request.eventfd(i));
+      }
+    }
+    return structure;
+  }
+
+  private static int data(IrqSet.Data data) {
+    return switch (data) {
+      case NONE -> VFIO_IRQ_SET_DATA_NONE;
+      case BOOL -> VFIO_IRQ_SET_DATA_BOOL;
+      case EVENTFD -> VFIO_IRQ_SET_DATA_EVENTFD;
+    };
+  }
+
+  private static int action(IrqSet.Action action) {
+    return switch (action) {
+      case MASK -> VFIO_IRQ_SET_ACTION_MASK;
+      case UNMASK -> VFIO_IRQ_SET_ACTION_UNMASK;
+      case TRIGGER -> VFIO_IRQ_SET_ACTION_TRIGGER;
+    };
+  }
+
+  @Override
+  public Mono<Integer> read(int region, long offset, ByteBuffer destination) {
+    return call(
+        "read of " + Regions.name(region), () -> transfer(region, offset, destination, false));
+  }
+
+  @Override
+  public Mono<Integer> write(int region, long offset, ByteBuffer source) {
+    return call("write to " + Regions.name(region), () -> transfer(region, offset, source, true));
+  }
+
+  /** Moves bytes between a buffer and a region, never beyond the region: behind its end the descriptor has the next one. */
+  private int transfer(int region, long offset, ByteBuffer buffer, boolean write)
+      throws LinuxException {
+    RegionInfo info = askRegionInfo(region);
+    if (info.size() == 0 || (write ? !info.writable() : !info.readable())) {
+      throw new NotSupportedException(
+          write ? "pwrite" : "pread",
+          name,
+          0,
+          Regions.name(region)
+              + (info.size() == 0
+                  ? " is not implemented"
+                  : write ? " is read-only" : " is write-only"),
+          "see the region's info");
+    }
+    if (offset < 0 || offset >= info.size()) {
+      throw new IndexOutOfBoundsException("offset " + offset + " is not in 0.." + (info.size() - 1)
+          + " of " + Regions.name(region) + " of " + name);
+    }
+    int wanted = (int) Math.min(buffer.remaining(), info.size() - offset);
+    int done = 0;
+    while (done < wanted) {
+      int n = buffer.isDirect()
+          ? transferDirect(info.offset() + offset + done, buffer, wanted - done, write)
+          : transferHeap(
+              info.offset() + offset + done, buffer, Math.min(SCRATCH, wanted - done), write);
+      if (n == 0) {
+        break;
+      }
+      done += n;
+    }
+    return done;
+  }
+
+  private int transferDirect(long position, ByteBuffer buffer, int count, boolean write)
+      throws LinuxException {
+    long address = NativeBuffer.addressOf(buffer) + buffer.position();
+    int n = transferred(write, access(position, address, count, write));
+    Reference.reachabilityFence(buffer);
+    buffer.position(buffer.position() + n);
+    return n;
+  }
+
+  private int transferHeap(long position, ByteBuffer buffer, int count, boolean write)
+      throws LinuxException {
+    NativeBuffer scratch = NativeBuffer.allocate(count);
+    if (write) {
+      scratch.bytes().put(0, buffer, buffer.position(), count);
+    }
+    int n = transferred(write, access(position, scratch.address(), count, write));
+    if (!write) {
+      buffer.put(buffer.position(), scratch.bytes(), 0, n);
+    }
+    buffer.position(buffer.position() + n);
+    return n;
+  }
+
+  private long access(long position, long address, int count, boolean write) {
+    return write
+        ? Syscalls.pwrite(device.number(), address, count, position)
+        : Syscalls.pread(device.number(), address, count, position);
+  }
+
+  private static int transferred(boolean write, long result) throws LinuxException {
+    if (result < 0) {
+      throw new LinuxException(write ? "pwrite" : "pread", (int) -result);
+    }
+    return (int) result;
+  }
+
+  @Override
+  public Mono<MappedRegion> map(int region, long offset, long size) {
+    return call("mmap of " + Regions.name(region), () -> mapNow(region, offset, size))
+        .doOnDiscard(MappedRegion.class, MappedRegion::close);
+  }
+
+  private MappedRegion mapNow(int region, long offset, long size) throws LinuxException {
+    RegionInfo info = askRegionInfo(region);
+    boolean allowed = info.mappableAreas().stream()
+        .anyMatch(a -> offset >= a.offset() && size > 0 && size <= a.offset() + a.size() - offset);
+    if (!allowed) {
+      throw new NotSupportedException(
+          "mmap",
+          name,
+          0,
+          String.format(
+              "0x%x bytes at 0x%x of %s cannot be mapped", size, offset, Regions.name(region)),
+          "map inside of " + info.mappableAreas() + ", or read and write the region");
+    }
+    return new KernelMappedRegion(
+        name,
+        region,
+        offset,
+        size,
+        Mapping.map(device.number(), info.offset() + offset, size, info.writable()));
+  }
+
+  @Override
+  public Mono<Void> reset() {
+    return this.<Void>call("VFIO_DEVICE_RESET", () -> {
+          if (!askDeviceInfo().resettable()) {
+            throw new NotSupportedException(
+                "VFIO_DEVICE_RESET",
+                name,
+                0,
+                "the device has no reset of its own",
+                "close and open it instead");
+          }
+          device.ioctl("VFIO_DEVICE_RESET", VFIO_DEVICE_RESET, 0);
+          return null;
+        })
+        .retryWhen(RESET_CONTENTION);
+  }
+
+  @Override
+  public Mono<DmaInfo> dmaInfo() {
+    return call("DMA info", dma::info);
+  }
+
+  @Override
+  public Mono<Void> mapDma(DmaMapping mapping) {
+    return call("DMA map", () -> {
+      try {
+        dma.map(mapping);
+      } catch (LinuxException e) {
+        throw KernelErrors.ofMap(name, mapping.size(), e);
+      }
+      return null;
+    });
+  }
+
+  @Override
+  public Mono<Long> unmapDma(long iova, long size) {
+    return call("DMA unmap", () -> dma.unmap(iova, size));
+  }
+
+  @Override
+  public Mono<Void> close() {
+    return calls.run(() -> {
+      if (!closed) {
+        closed = true;
+        dma.detach(device);
+        device.close();
+        dma.close();
+      }
+      return null;
+    });
+  }
+
+  private <T> Mono<T> call(String operation, Callable<T> call) {
+    return calls.run(() -> {
+      if (closed) {
+        throw new DeviceClosedException(
+            operation, name, 0, "the device was closed", "open it again");
+      }
+      try {
+        return call.call();
+      } catch (LinuxException e) {
+        throw KernelErrors.of(name, e);
+      }
+    });
+  }
+}

@@ -1,0 +1,99 @@
+package org.reactorvfio.kernel;
+
+import static org.reactorvfio.linux.Errno.*;
+
+import org.reactorvfio.DescriptorLimitException;
+import org.reactorvfio.DeviceBusyException;
+import org.reactorvfio.DeviceLostException;
+import org.reactorvfio.MemoryLockLimitException;
+import org.reactorvfio.NotSupportedException;
+import org.reactorvfio.PermissionDeniedException;
+import org.reactorvfio.RegionUnavailableException;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.linux.Syscalls;
+
+/** What an error number of an open device means. Those of opening have an explanation of their own: {@link Diagnosis}. */
+final class KernelErrors {
+  private KernelErrors() {}
+
+  /** The failure of an operation on an open device. */
+  static VfioException of(String device, LinuxException e) {
+    String call = e.call();
+    int errno = e.errno();
+    return switch (errno) {
+      case ENODEV ->
+        new DeviceLostException(
+            call,
+            device,
+            errno,
+            "the device has gone",
+            "close it; open it again when it is back",
+            e);
+      case EIO ->
+        new RegionUnavailableException(
+            call,
+            device,
+            errno,
+            "the region cannot be accessed now",
+            "enable memory decode in the command register, or wait for the end of the reset or sleep",
+            e);
+      case ENOTTY, EOPNOTSUPP ->
+        new NotSupportedException(
+            call,
+            device,
+            errno,
+            "the device or this kernel does not offer it",
+            "see the device's info first",
+            e);
+      case EMFILE, ENFILE ->
+        new DescriptorLimitException(
+            call,
+            device,
+            errno,
+            "no file descriptors are left",
+            "raise RLIMIT_NOFILE (ulimit -n)",
+            e);
+      case EBUSY ->
+        new DeviceBusyException(
+            call, device, errno, "it is in use", "another user must let go of it first", e);
+      case EACCES, EPERM ->
+        new PermissionDeniedException(
+            call,
+            device,
+            errno,
+            Syscalls.describe(errno),
+            "run as a user who may, or with the capability it needs",
+            e);
+      default -> new VfioException(call, device, errno, Syscalls.describe(errno), advice(errno), e);
+    };
+  }
+
+  private static String advice(int errno) {
+    return switch (errno) {
+      case EINVAL ->
+        "check the arguments against the device's info, and that what it needs is enabled";
+      case EEXIST -> "unmap what overlaps first, or choose another address";
+      case EFAULT -> "the memory must be mapped, and writable if the device writes it";
+      case ENOSPC -> "unmap something: the number of mappings is limited";
+      case EBADF -> "a descriptor was closed while it was in use";
+      default -> "see the kernel's log";
+    };
+  }
+
+  /** The failure of a DMA mapping, which ENOMEM explains best with the limit that it ran into. */
+  static VfioException ofMap(String device, long size, LinuxException e) {
+    if (e.errno() != ENOMEM) {
+      return of(device, e);
+    }
+    long limit = Syscalls.softLimit(Syscalls.RLIMIT_MEMLOCK);
+    return new MemoryLockLimitException(
+        e.call(),
+        device,
+        e.errno(),
+        size + " bytes cannot be pinned; RLIMIT_MEMLOCK is "
+            + (limit == Long.MAX_VALUE ? "unlimited" : limit + " bytes"),
+        "raise it (ulimit -l, LimitMEMLOCK= of a systemd unit) to what all mappings need together, or give CAP_IPC_LOCK",
+        e);
+  }
+}

@@ -1,0 +1,78 @@
+package org.reactorvfio.kernel;
+
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import org.reactorvfio.PciAddress;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.VfioOptions;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.operations.VfioOperations;
+import org.reactorvfio.operations.VfioTransport;
+import reactor.core.publisher.Mono;
+import reactor.core.scheduler.Schedulers;
+import reactor.util.Logger;
+import reactor.util.Loggers;
+
+/** The transports over the kernel's VFIO. */
+public final class KernelTransports {
+  private static final Logger LOG = Loggers.getLogger(KernelTransports.class);
+  private static final PciSysfs SYSFS = new PciSysfs(Path.of("/sys"));
+
+  private KernelTransports() {}
+
+  /** Opens a PCI function through the kernel's interface of choice. */
+  public static VfioTransport of(PciAddress address, VfioOptions.Backend backend) {
+    GroupTransport group = new GroupTransport(address, SYSFS);
+    IommufdTransport iommufd = new IommufdTransport(address, SYSFS);
+    return switch (backend) {
+      case GROUP -> blocking(group::open);
+      case IOMMUFD -> blocking(iommufd::open);
+      case AUTOMATIC -> blocking(() -> openEither(address, iommufd, group));
+    };
+  }
+
+  /** The cdev where there is one that we may use, else the group; if both fail, the group's failure tells of the other. */
+  private static KernelDevice openEither(
+      PciAddress address, IommufdTransport iommufd, GroupTransport group) {
+    if (!iommufd.offered()) {
+      return group.open();
+    }
+    VfioException first;
+    try {
+      return iommufd.open();
+    } catch (VfioException e) {
+      first = e;
+    }
+    try {
+      KernelDevice device = group.open();
+      LOG.debug("{} was opened through its group: {}", address, first.getMessage());
+      return device;
+    } catch (VfioException second) {
+      first.addSuppressed(second);
+      throw first;
+    }
+  }
+
+  /** Uses a cdev and an iommufd that somebody else opened. */
+  public static VfioTransport ofCdev(String name, int deviceFd, int iommuFd) {
+    return blocking(() -> DescriptorTransport.cdev(name, deviceFd, iommuFd));
+  }
+
+  /** Uses a group and a container that somebody else opened. */
+  public static VfioTransport ofGroup(PciAddress address, int groupFd, int containerFd) {
+    return blocking(
+        () -> DescriptorTransport.group(address, groupFd, containerFd, new Diagnosis(SYSFS)));
+  }
+
+  /** Opening may take 100 ms and more: the kernel resets the device. */
+  private static VfioTransport blocking(Callable<KernelDevice> open) {
+    return () -> Mono.<VfioOperations>fromCallable(open)
+        .subscribeOn(Schedulers.boundedElastic())
+        .doOnDiscard(KernelDevice.class, device -> device.close().subscribe());
+  }
+
+  /** The failure of a call on descriptors that are not a device's yet. */
+  static VfioException failure(String device, LinuxException e) {
+    return KernelErrors.of(device, e);
+  }
+}

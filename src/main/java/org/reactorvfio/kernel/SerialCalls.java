@@ -1,0 +1,80 @@
+package org.reactorvfio.kernel;
+
+import java.util.Queue;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
+import reactor.core.publisher.Mono;
+import reactor.core.publisher.MonoSink;
+import reactor.core.scheduler.Schedulers;
+
+/**
+ * Runs one device's blocking calls one after the other, in the order of subscription, on {@link Schedulers#boundedElastic()};
+ * an idle device occupies no thread. A call that waits for its turn is removed by cancellation; one that has begun is finished,
+ * and a value that nobody takes any more goes to Reactor's discard hook.
+ */
+final class SerialCalls {
+  private final Queue<Job<?>> waiting = new ConcurrentLinkedQueue<>();
+  private final AtomicInteger pending = new AtomicInteger();
+
+  <T> Mono<T> run(Callable<T> call) {
+    return Mono.create(sink -> {
+      Job<T> job = new Job<>(sink, call);
+      sink.onCancel(() -> job.cancelled = true);
+      waiting.add(job);
+      if (pending.getAndIncrement() == 0) {
+        start();
+      }
+    });
+  }
+
+  private void start() {
+    try {
+      Schedulers.boundedElastic().schedule(this::drain);
+    } catch (RejectedExecutionException e) {
+      // The scheduler is full or was shut down: nobody will run what waits.
+      int abandoned;
+      do {
+        abandoned = pending.get();
+        for (Job<?> job = waiting.poll(); job != null; job = waiting.poll()) {
+          job.sink.error(e);
+        }
+      } while (!pending.compareAndSet(abandoned, 0));
+    }
+  }
+
+  private void drain() {
+    do {
+      Job<?> job = waiting.poll();
+      if (job != null) {
+        job.run();
+      }
+    } while (pending.decrementAndGet() > 0);
+  }
+
+  private static final class Job<T> {
+    private final MonoSink<T> sink;
+    private final Callable<T> call;
+    private volatile boolean cancelled;
+
+    Job(MonoSink<T> sink, Callable<T> call) {
+      this.sink = sink;
+      this.call = call;
+    }
+
+    void run() {
+      if (cancelled) {
+        return;
+      }
+      T value;
+      try {
+        value = call.call();
+      } catch (Exception | LinkageError | AssertionError e) {
+        sink.error(e);
+        return;
+      }
+      sink.success(value);
+    }
+  }
+}
