@@ -17,6 +17,7 @@ import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Mapping;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.Syscalls;
+import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;

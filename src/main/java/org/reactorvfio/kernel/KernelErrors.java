@@ -14,11 +14,11 @@ import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Syscalls;
 
 /** What an error number of an open device means. Those of opening have an explanation of their own: {@link Diagnosis}. */
-final class KernelErrors {
+public final class KernelErrors {
   private KernelErrors() {}
 
   /** The failure of an operation on an open device. */
-  static VfioException of(String device, LinuxException e) {
+  public static VfioException of(String device, LinuxException e) {
     String call = e.call();
     int errno = e.errno();
     return switch (errno) {

@@ -1,5 +1,9 @@
 package org.reactorvfio.linux;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
 /**
  * An eventfd: a 64-bit counter in the kernel that signals add to and a read takes and zeroes. Non-blocking and close-on-exec.
  *
@@ -34,6 +38,29 @@ public final class EventFd {
       throw new LinuxException("eventfd", -fd);
     }
     return new EventFd(fd);
+  }
+
+  /**
+   * Takes a reference of our own to somebody's eventfd, as the kernel does.
+   *
+   * @throws LinuxException EBADF if it is not open, EINVAL if it is not an eventfd
+   */
+  public static EventFd duplicate(int fd) throws LinuxException {
+    String target;
+    try {
+      target =
+          Files.readSymbolicLink(Path.of("/proc/self/fd", Integer.toString(fd))).toString();
+    } catch (IOException e) {
+      throw new LinuxException("eventfd", Errno.EBADF);
+    }
+    if (!target.contains("[eventfd]")) {
+      throw new LinuxException("eventfd", Errno.EINVAL);
+    }
+    int copy = Syscalls.duplicate(fd);
+    if (copy < 0) {
+      throw new LinuxException("dup", -copy);
+    }
+    return new EventFd(copy);
   }
 
   /** The descriptor's number. */

@@ -1,4 +1,4 @@
-package org.reactorvfio.kernel;
+package org.reactorvfio.loop;
 
 import java.util.Queue;
 import java.util.concurrent.Callable;
@@ -14,11 +14,12 @@ import reactor.core.scheduler.Schedulers;
  * an idle device occupies no thread. A call that waits for its turn is removed by cancellation; one that has begun is finished,
  * and a value that nobody takes any more goes to Reactor's discard hook.
  */
-final class SerialCalls {
+public final class SerialCalls {
   private final Queue<Job<?>> waiting = new ConcurrentLinkedQueue<>();
   private final AtomicInteger pending = new AtomicInteger();
 
-  <T> Mono<T> run(Callable<T> call) {
+  /** Describes a call; it may block. */
+  public <T> Mono<T> run(Callable<T> call) {
     return Mono.create(sink -> {
       Job<T> job = new Job<>(sink, call);
       sink.onCancel(() -> job.cancelled = true);
