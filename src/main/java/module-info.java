@@ -9,4 +9,5 @@ module org.reactorvfio {
   exports org.reactorvfio;
   exports org.reactorvfio.irq;
   exports org.reactorvfio.operations;
+  exports org.reactorvfio.region;
 }
