@@ -1,0 +1,427 @@
+package org.reactorvfio.emulation;
+
+import static org.reactorvfio.linux.Errno.*;
+
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.EventFd;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.loop.EventSource;
+import org.reactorvfio.loop.LoopTask;
+import org.reactorvfio.operations.IrqInfo;
+import org.reactorvfio.operations.IrqSet;
+import org.reactorvfio.operations.Irqs;
+
+/**
+ * VFIO_DEVICE_SET_IRQS as vfio-pci answers it ({@code vfio_pci_intrs.c}): the same order of checks, the same error numbers, the
+ * same effects of a failure. Guarded by the device's lock.
+ */
+final class EmulatedIrqs {
+  private static final String CALL = "VFIO_DEVICE_SET_IRQS";
+  private static final int NONE = -1;
+
+  /** The kernel's side of the unmask eventfds of all emulated lines. */
+  private static final EventLoop UNMASK_LOOP = new EventLoop("vfio-emulation", 0);
+
+  private final IrqInfo[] infos;
+  private final int availableVectors;
+  private final Object lock;
+  private final Runnable onMsiChange;
+
+  /** Which of INTx, MSI and MSI-X is enabled, {@link #NONE} if none is. */
+  private int type = NONE;
+
+  private @Nullable EventFd[] vectors = new EventFd[0];
+  private final @Nullable EventFd[] singles = new EventFd[Irqs.REQ + 1];
+
+  private boolean asserted;
+  private boolean masked;
+  private boolean lineDisabled;
+  private boolean busMaster;
+  private @Nullable UnmaskSource unmask;
+
+  EmulatedIrqs(EmulatedDevice.Builder spec, Object lock, Runnable onMsiChange) {
+    this.lock = lock;
+    this.onMsiChange = onMsiChange;
+    this.availableVectors = spec.availableVectors;
+    int eventfd = IrqInfo.FLAG_EVENTFD;
+    int fixed = eventfd | IrqInfo.FLAG_NORESIZE;
+    this.infos = new IrqInfo[] {
+      new IrqInfo(
+          Irqs.INTX, eventfd | IrqInfo.FLAG_MASKABLE | IrqInfo.FLAG_AUTOMASKED, spec.intx ? 1 : 0),
+      new IrqInfo(Irqs.MSI, fixed, spec.msi),
+      new IrqInfo(Irqs.MSIX, spec.resizable && spec.msix > 0 ? eventfd : fixed, spec.msix),
+      new IrqInfo(Irqs.ERR, fixed, 1),
+      new IrqInfo(Irqs.REQ, fixed, 1)
+    };
+  }
+
+  IrqInfo info(int index) throws LinuxException {
+    if (index < 0 || index >= infos.length) {
+      throw new LinuxException("VFIO_DEVICE_GET_IRQ_INFO", EINVAL);
+    }
+    return infos[index];
+  }
+
+  /** Answers a request: 0, or how many vectors there are. */
+  int set(IrqSet request) throws LinuxException {
+    int index = request.index();
+    if (index >= infos.length
+        || request.start() >= infos[index].count()
+        || request.start() + request.count() > infos[index].count()) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    return switch (index) {
+      case Irqs.INTX -> setIntx(request);
+      case Irqs.MSI, Irqs.MSIX -> setMessage(request);
+      default -> setSingle(request);
+    };
+  }
+
+  // ---- INTx
+
+  private int setIntx(IrqSet request) throws LinuxException {
+    return switch (request.action()) {
+      case TRIGGER -> triggerIntx(request);
+      case MASK -> {
+        requireLine(request);
+        if (request.data() == IrqSet.Data.EVENTFD) {
+          throw new LinuxException(CALL, ENOTTY);
+        }
+        if (applies(request, 0)) {
+          masked = true;
+        }
+        yield 0;
+      }
+      case UNMASK -> {
+        requireLine(request);
+        if (request.data() == IrqSet.Data.EVENTFD) {
+          unmaskBy(request.eventfd(0));
+        } else if (applies(request, 0)) {
+          unmaskLine();
+        }
+        yield 0;
+      }
+    };
+  }
+
+  private void requireLine(IrqSet request) throws LinuxException {
+    if (type != Irqs.INTX || request.start() != 0 || request.count() != 1) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+  }
+
+  private int triggerIntx(IrqSet request) throws LinuxException {
+    if (type == Irqs.INTX && request.count() == 0 && request.data() == IrqSet.Data.NONE) {
+      disableIntx();
+      return 0;
+    }
+    if ((type != Irqs.INTX && type != NONE) || request.start() != 0 || request.count() != 1) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    if (request.data() == IrqSet.Data.EVENTFD) {
+      EventFd trigger = adopt(request.eventfd(0));
+      if (type == NONE) {
+        type = Irqs.INTX;
+        vectors = new EventFd[1];
+        masked = false;
+      }
+      replace(0, trigger);
+      evaluateLine();
+      return 0;
+    }
+    if (type != Irqs.INTX) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    // The loopback ignores the mask, but not the disable bit of the command register.
+    if (applies(request, 0) && !lineDisabled) {
+      signal(vectors[0]);
+    }
+    return 0;
+  }
+
+  private void disableIntx() {
+    replace(0, null);
+    dropUnmask();
+    vectors = new EventFd[0];
+    type = NONE;
+  }
+
+  private void unmaskBy(int fd) throws LinuxException {
+    if (fd < 0) {
+      dropUnmask();
+      return;
+    }
+    EventFd eventFd = adopt(fd);
+    if (eventFd == null) {
+      return;
+    }
+    if (unmask != null) {
+      eventFd.close();
+      throw new LinuxException(CALL, EBUSY);
+    }
+    UnmaskSource source = new UnmaskSource(eventFd);
+    try {
+      UNMASK_LOOP.register(source);
+    } catch (LinuxException e) {
+      eventFd.close();
+      throw e;
+    }
+    unmask = source;
+    UNMASK_LOOP.execute(LoopTask.of(() -> UNMASK_LOOP.arm(source)));
+  }
+
+  private void dropUnmask() {
+    UnmaskSource source = unmask;
+    unmask = null;
+    if (source != null) {
+      UNMASK_LOOP.execute(LoopTask.of(source::drop));
+    }
+  }
+
+  private final class UnmaskSource extends EventSource {
+    private final EventFd eventFd;
+
+    UnmaskSource(EventFd eventFd) {
+      super(eventFd.fd());
+      this.eventFd = eventFd;
+    }
+
+    @Override
+    protected void onReady() {
+      if (eventFd.take() > 0) {
+        synchronized (lock) {
+          if (unmask == this) {
+            unmaskLine();
+          }
+        }
+      }
+    }
+
+    @Override
+    protected void onLoopEnd(Throwable cause) {
+      eventFd.close();
+    }
+
+    void drop() {
+      UNMASK_LOOP.deregister(this);
+      eventFd.close();
+    }
+  }
+
+  private void unmaskLine() {
+    masked = false;
+    evaluateLine();
+  }
+
+  /** A line that is asserted and may be seen is signalled once, and masked with that. */
+  private void evaluateLine() {
+    if (type == Irqs.INTX && asserted && !masked && !lineDisabled) {
+      masked = true;
+      signal(vectors[0]);
+    }
+  }
+
+  /** The device drives its line. */
+  void assertLine(boolean high) {
+    asserted = high;
+    evaluateLine();
+  }
+
+  /** The command register's interrupt disable bit. */
+  void disableLine(boolean disabled) {
+    lineDisabled = disabled;
+    evaluateLine();
+  }
+
+  /** The command register's bus master bit: messages are memory writes. */
+  void busMaster(boolean enabled) {
+    busMaster = enabled;
+  }
+
+  // ---- MSI and MSI-X
+
+  private int setMessage(IrqSet request) throws LinuxException {
+    if (request.action() != IrqSet.Action.TRIGGER) {
+      throw new LinuxException(CALL, ENOTTY);
+    }
+    boolean enabled = type == request.index();
+    if (enabled && request.count() == 0 && request.data() == IrqSet.Data.NONE) {
+      disableMessages();
+      return 0;
+    }
+    if (!enabled && type != NONE) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    if (request.data() == IrqSet.Data.EVENTFD) {
+      return enabled ? assign(request) : enableMessages(request);
+    }
+    if (!enabled) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    for (int i = 0; i < request.count(); i++) {
+      int vector = request.start() + i;
+      if (applies(request, i) && vector < vectors.length) {
+        signal(vectors[vector]);
+      }
+    }
+    return 0;
+  }
+
+  private int enableMessages(IrqSet request) throws LinuxException {
+    int needed = request.start() + request.count();
+    if (needed == 0) {
+      throw new LinuxException(CALL, ERANGE);
+    }
+    if (needed > availableVectors) {
+      return availableVectors;
+    }
+    type = request.index();
+    vectors = new EventFd[needed];
+    try {
+      assign(request);
+    } catch (LinuxException e) {
+      disableMessages();
+      throw e;
+    }
+    onMsiChange.run();
+    return 0;
+  }
+
+  private int assign(IrqSet request) throws LinuxException {
+    int end = request.start() + request.count();
+    if (end > vectors.length) {
+      if (!infos[type].resizable()) {
+        throw new LinuxException(CALL, EINVAL);
+      }
+      if (end > availableVectors) {
+        throw new LinuxException(CALL, ENOSPC);
+      }
+      vectors = Arrays.copyOf(vectors, end);
+    }
+    for (int i = 0; i < request.count(); i++) {
+      try {
+        replace(request.start() + i, adopt(request.eventfd(i)));
+      } catch (LinuxException e) {
+        // The kernel tears down the whole block up to the failing one, vectors that were good
+        // before included.
+        for (int j = 0; j <= i; j++) {
+          replace(request.start() + j, null);
+        }
+        throw e;
+      }
+    }
+    return 0;
+  }
+
+  private void disableMessages() {
+    for (int i = 0; i < vectors.length; i++) {
+      replace(i, null);
+    }
+    vectors = new EventFd[0];
+    type = NONE;
+    onMsiChange.run();
+  }
+
+  /** The device sends a message. Returns whether a vector was there to take it. */
+  boolean message(int index, int vector) {
+    if (vector < 0 || vector >= infos[index].count()) {
+      throw new IllegalArgumentException(
+          Irqs.name(index) + " vector " + vector + " is not in 0.." + (infos[index].count() - 1));
+    }
+    return busMaster && type == index && vector < vectors.length && signal(vectors[vector]);
+  }
+
+  boolean msiEnabled() {
+    return type == Irqs.MSI;
+  }
+
+  // ---- ERR and REQ
+
+  private int setSingle(IrqSet request) throws LinuxException {
+    int index = request.index();
+    if (request.action() != IrqSet.Action.TRIGGER) {
+      throw new LinuxException(CALL, ENOTTY);
+    }
+    if (request.start() != 0 || request.count() > 1) {
+      throw new LinuxException(CALL, EINVAL);
+    }
+    EventFd present = singles[index];
+    switch (request.data()) {
+      case NONE -> {
+        if (present == null) {
+          throw new LinuxException(CALL, EINVAL);
+        }
+        if (request.count() > 0) {
+          signal(present);
+        } else {
+          replaceSingle(index, null);
+        }
+      }
+      case BOOL -> {
+        if (request.count() == 0) {
+          throw new LinuxException(CALL, EINVAL);
+        }
+        if (request.flag(0)) {
+          signal(present);
+        }
+      }
+      case EVENTFD -> {
+        if (request.count() == 0 || request.eventfd(0) < -1) {
+          throw new LinuxException(CALL, EINVAL);
+        }
+        replaceSingle(index, adopt(request.eventfd(0)));
+      }
+    }
+    return 0;
+  }
+
+  private void replaceSingle(int index, @Nullable EventFd eventFd) {
+    EventFd former = singles[index];
+    singles[index] = eventFd;
+    if (former != null) {
+      former.close();
+    }
+  }
+
+  /** Signals ERR or REQ. Returns whether somebody listens. */
+  boolean single(int index) {
+    return signal(singles[index]);
+  }
+
+  // ---- common
+
+  /** The device is closed: everything is disabled and let go. */
+  void close() {
+    if (type == Irqs.INTX) {
+      disableIntx();
+    } else if (type != NONE) {
+      disableMessages();
+    }
+    replaceSingle(Irqs.ERR, null);
+    replaceSingle(Irqs.REQ, null);
+    masked = false;
+    lineDisabled = false;
+  }
+
+  private void replace(int vector, @Nullable EventFd eventFd) {
+    EventFd former = vectors[vector];
+    vectors[vector] = eventFd;
+    if (former != null) {
+      former.close();
+    }
+  }
+
+  private static @Nullable EventFd adopt(int fd) throws LinuxException {
+    return fd < 0 ? null : EventFd.duplicate(fd);
+  }
+
+  private static boolean signal(@Nullable EventFd eventFd) {
+    return eventFd != null && eventFd.signal() == 0;
+  }
+
+  private static boolean applies(IrqSet request, int i) {
+    return request.data() == IrqSet.Data.NONE || request.flag(i);
+  }
+}

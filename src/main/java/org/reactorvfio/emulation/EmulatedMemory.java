@@ -1,0 +1,136 @@
+package org.reactorvfio.emulation;
+
+import static org.reactorvfio.linux.Errno.*;
+
+import java.nio.ByteBuffer;
+import java.util.List;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.TreeMap;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.operations.DmaInfo;
+import org.reactorvfio.operations.DmaMapping;
+
+/**
+ * The address space of an emulated device, with the rules of a type1v2 container. Unmapping waits for an access of the device,
+ * so that the memory may be freed behind it.
+ */
+final class EmulatedMemory {
+  private static final long PAGE = 4096;
+
+  /** As an Intel IOMMU: 48 bits, but for the range that interrupts use. */
+  private static final DmaInfo INFO = new DmaInfo(
+      PAGE,
+      List.of(
+          new DmaInfo.IovaRange(0, 0xfedf_ffffL),
+          new DmaInfo.IovaRange(0xfef0_0000L, 0xffff_ffff_ffffL)),
+      65_535);
+
+  private final NavigableMap<Long, DmaMapping> mappings = new TreeMap<>(Long::compareUnsigned);
+
+  DmaInfo info() {
+    return new DmaInfo(
+        INFO.pageSizes(), INFO.usableRanges(), INFO.maximumMappings() - mappings.size());
+  }
+
+  synchronized void map(DmaMapping mapping) throws LinuxException {
+    long first = mapping.iova();
+    long size = mapping.size();
+    long last = first + size - 1;
+    boolean usable = INFO.usableRanges().stream()
+        .anyMatch(range -> Long.compareUnsigned(first, range.first()) >= 0
+            && Long.compareUnsigned(last, range.last()) <= 0);
+    if (size == 0 || first % PAGE != 0 || size % PAGE != 0 || !usable) {
+      throw new LinuxException("VFIO_IOMMU_MAP_DMA", EINVAL);
+    }
+    if (overlapping(first, size)) {
+      throw new LinuxException("VFIO_IOMMU_MAP_DMA", EEXIST);
+    }
+    if (mappings.size() >= INFO.maximumMappings()) {
+      throw new LinuxException("VFIO_IOMMU_MAP_DMA", ENOSPC);
+    }
+    mappings.put(first, mapping);
+  }
+
+  private boolean overlapping(long first, long size) {
+    Map.Entry<Long, DmaMapping> before = mappings.lowerEntry(first + size);
+    return before != null
+        && Long.compareUnsigned(before.getKey() + before.getValue().size(), first) > 0;
+  }
+
+  synchronized long unmap(long first, long size) throws LinuxException {
+    if (size == 0 || first % PAGE != 0 || size % PAGE != 0) {
+      throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
+    }
+    Map.Entry<Long, DmaMapping> before = mappings.lowerEntry(first);
+    Map.Entry<Long, DmaMapping> final_ = mappings.lowerEntry(first + size);
+    if (reachesBeyond(before, first) || reachesBeyond(final_, first + size)) {
+      throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
+    }
+    NavigableMap<Long, DmaMapping> covered = mappings.subMap(first, true, first + size, false);
+    long bytes = covered.values().stream().mapToLong(DmaMapping::size).sum();
+    covered.clear();
+    return bytes;
+  }
+
+  private static boolean reachesBeyond(Map.Entry<Long, DmaMapping> mapping, long address) {
+    return mapping != null
+        && Long.compareUnsigned(mapping.getKey() + mapping.getValue().size(), address) > 0;
+  }
+
+  /** The device reads memory. Returns false if not all of it is mapped for reading; then nothing was read. */
+  synchronized boolean read(long iova, ByteBuffer destination) {
+    if (!covers(iova, destination.remaining(), false)) {
+      return false;
+    }
+    while (destination.hasRemaining()) {
+      ByteBuffer part = part(iova, destination.remaining());
+      iova += part.remaining();
+      destination.put(part);
+    }
+    return true;
+  }
+
+  /** The device writes memory. Returns false if not all of it is mapped for writing; then nothing was written. */
+  synchronized boolean write(long iova, ByteBuffer source) {
+    if (!covers(iova, source.remaining(), true)) {
+      return false;
+    }
+    while (source.hasRemaining()) {
+      ByteBuffer part = part(iova, source.remaining());
+      iova += part.remaining();
+      ByteBuffer piece = source.slice(source.position(), part.remaining());
+      part.put(piece);
+      source.position(source.position() + piece.capacity());
+    }
+    return true;
+  }
+
+  private boolean covers(long iova, int size, boolean write) {
+    long end = iova + size;
+    while (iova != end) {
+      Map.Entry<Long, DmaMapping> entry = mappings.floorEntry(iova);
+      if (entry == null) {
+        return false;
+      }
+      DmaMapping mapping = entry.getValue();
+      long left = entry.getKey() + mapping.size() - iova;
+      if (left <= 0 || !(write ? mapping.deviceWrites() : mapping.deviceReads())) {
+        return false;
+      }
+      iova += Math.min(left, end - iova);
+    }
+    return true;
+  }
+
+  private ByteBuffer part(long iova, int size) {
+    Map.Entry<Long, DmaMapping> entry = mappings.floorEntry(iova);
+    int offset = (int) (iova - entry.getKey());
+    return entry.getValue().memory().slice(offset, (int)
+        Math.min(size, entry.getValue().size() - offset));
+  }
+
+  synchronized void clear() {
+    mappings.clear();
+  }
+}

@@ -1,0 +1,280 @@
+package org.reactorvfio.emulation;
+
+import static org.reactorvfio.linux.Errno.*;
+
+import java.nio.ByteBuffer;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.NotSupportedException;
+import org.reactorvfio.RegionUnavailableException;
+import org.reactorvfio.kernel.KernelErrors;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.SerialCalls;
+import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DmaInfo;
+import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.IrqInfo;
+import org.reactorvfio.operations.IrqSet;
+import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.RegionInfo;
+import org.reactorvfio.operations.Regions;
+import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Mono;
+
+/** The operations of an emulated device that is open. */
+final class EmulatedOperations implements VfioOperations {
+  private static final int PAGE = 4096;
+  private static final int REGION_COUNT = Regions.DEVICE_SPECIFIC;
+  private static final int IRQ_COUNT = 5;
+
+  private final EmulatedDevice device;
+  private final SerialCalls calls = new SerialCalls();
+
+  // Guarded by the device's lock.
+  private boolean closed;
+
+  EmulatedOperations(EmulatedDevice device) {
+    this.device = device;
+  }
+
+  @Override
+  public String name() {
+    return device.name();
+  }
+
+  @Override
+  public Mono<DeviceInfo> deviceInfo() {
+    int reset = device.resettable() ? DeviceInfo.FLAG_RESET : 0;
+    return call(
+        () -> new DeviceInfo(DeviceInfo.FLAG_PCI | reset, REGION_COUNT, IRQ_COUNT, List.of()));
+  }
+
+  @Override
+  public Mono<RegionInfo> regionInfo(int index) {
+    return call(() -> info(index));
+  }
+
+  private RegionInfo info(int index) throws LinuxException {
+    if (index < 0 || index >= REGION_COUNT || index == Regions.VGA) {
+      throw new LinuxException("VFIO_DEVICE_GET_REGION_INFO", EINVAL);
+    }
+    int readWrite = RegionInfo.FLAG_READ | RegionInfo.FLAG_WRITE;
+    long offset = (long) index << 40;
+    if (index == Regions.CONFIG) {
+      return new RegionInfo(index, readWrite, EmulatedConfigSpace.SIZE, offset, List.of());
+    }
+    Bar bar = index <= Regions.BAR5 ? device.bar(index) : null;
+    if (bar == null) {
+      return new RegionInfo(index, 0, 0, offset, List.of());
+    }
+    int mmap = bar.size() >= PAGE ? RegionInfo.FLAG_MMAP : 0;
+    return new RegionInfo(index, readWrite | mmap, bar.size(), offset, List.of());
+  }
+
+  @Override
+  public Mono<IrqInfo> irqInfo(int index) {
+    return call(() -> device.irqs().info(index));
+  }
+
+  @Override
+  public Mono<Integer> setIrqs(IrqSet request) {
+    return call(() -> device.irqs().set(request));
+  }
+
+  @Override
+  public Mono<Integer> read(int region, long offset, ByteBuffer destination) {
+    return call(() -> {
+      int count = extent(region, offset, destination.remaining());
+      for (int done = 0; done < count; ) {
+        long at = offset + done;
+        int width = region == Regions.CONFIG ? 1 : width(at, count - done);
+        long value = region == Regions.CONFIG
+            ? device.config().read((int) at)
+            : registers(region).read(at, width);
+        for (int i = 0; i < width; i++) {
+          destination.put((byte) (value >>> (8 * i)));
+        }
+        done += width;
+      }
+      return count;
+    });
+  }
+
+  @Override
+  public Mono<Integer> write(int region, long offset, ByteBuffer source) {
+    return call(() -> {
+      int count = extent(region, offset, source.remaining());
+      if (region == Regions.CONFIG) {
+        for (int i = 0; i < count; i++) {
+          device.config().write((int) offset + i, source.get());
+        }
+        device.configWritten();
+        return count;
+      }
+      for (int done = 0; done < count; ) {
+        long at = offset + done;
+        int width = width(at, count - done);
+        long value = 0;
+        for (int i = 0; i < width; i++) {
+          value |= (source.get() & 0xffL) << (8 * i);
+        }
+        registers(region).write(at, width, value);
+        done += width;
+      }
+      return count;
+    });
+  }
+
+  /** The largest naturally aligned access that fits, as the kernel splits them. */
+  private static int width(long offset, int left) {
+    int width = 8;
+    while (width > left || offset % width != 0) {
+      width >>= 1;
+    }
+    return width;
+  }
+
+  private int extent(int region, long offset, int wanted) throws LinuxException {
+    RegionInfo info = info(region);
+    if (info.size() == 0) {
+      throw new NotSupportedException(
+          "access to " + Regions.name(region),
+          name(),
+          0,
+          "it is not implemented",
+          "see the region's info");
+    }
+    if (offset < 0 || offset >= info.size()) {
+      throw new IndexOutOfBoundsException("offset " + offset + " is not in 0.." + (info.size() - 1)
+          + " of " + Regions.name(region) + " of " + name());
+    }
+    if (region != Regions.CONFIG && !device.memoryEnabled()) {
+      throw new LinuxException("access to " + Regions.name(region), EIO);
+    }
+    return (int) Math.min(wanted, info.size() - offset);
+  }
+
+  private RegisterHandler registers(int region) {
+    Bar bar = device.bar(region);
+    if (bar == null) {
+      throw new IllegalStateException(Regions.name(region) + " was checked before");
+    }
+    return bar.registers();
+  }
+
+  @Override
+  public Mono<MappedRegion> map(int region, long offset, long size) {
+    return call(() -> {
+      boolean inside = info(region).mappableAreas().stream()
+          .anyMatch(
+              a -> offset >= a.offset() && size > 0 && size <= a.offset() + a.size() - offset);
+      if (!inside) {
+        throw new NotSupportedException(
+            "mmap",
+            name(),
+            0,
+            String.format(
+                "0x%x bytes at 0x%x of %s cannot be mapped", size, offset, Regions.name(region)),
+            "read and write the region");
+      }
+      return new EmulatedMapping(this, region, offset, size);
+    });
+  }
+
+  long mappedRead(int region, long offset, int width, boolean unmapped) {
+    synchronized (device.lock()) {
+      checkMapped(region, unmapped);
+      return registers(region).read(offset, width);
+    }
+  }
+
+  void mappedWrite(int region, long offset, int width, long value, boolean unmapped) {
+    synchronized (device.lock()) {
+      checkMapped(region, unmapped);
+      registers(region).write(offset, width, value);
+    }
+  }
+
+  private void checkMapped(int region, boolean unmapped) {
+    String access = "access to mapped " + Regions.name(region);
+    if (closed || unmapped) {
+      throw new DeviceClosedException(
+          access, name(), 0, "the mapping was closed", "map the region again");
+    }
+    if (!device.memoryEnabled() || device.isGone()) {
+      throw new RegionUnavailableException(
+          access,
+          name(),
+          0,
+          device.isGone() ? "the device has gone" : "memory decode is off",
+          "enable memory decode in the command register");
+    }
+  }
+
+  @Override
+  public Mono<Void> reset() {
+    return call(() -> {
+      if (!device.resettable()) {
+        throw new NotSupportedException(
+            "VFIO_DEVICE_RESET",
+            name(),
+            0,
+            "the device has no reset of its own",
+            "close and open it instead");
+      }
+      device.resetRegisters();
+      return null;
+    });
+  }
+
+  @Override
+  public Mono<DmaInfo> dmaInfo() {
+    return call(() -> device.memory().info());
+  }
+
+  @Override
+  public Mono<Void> mapDma(DmaMapping mapping) {
+    return call(() -> {
+      device.memory().map(mapping);
+      return null;
+    });
+  }
+
+  @Override
+  public Mono<Long> unmapDma(long iova, long size) {
+    return call(() -> device.memory().unmap(iova, size));
+  }
+
+  @Override
+  public Mono<Void> close() {
+    return calls.run(() -> {
+      synchronized (device.lock()) {
+        if (!closed) {
+          closed = true;
+          device.closed();
+        }
+      }
+      return null;
+    });
+  }
+
+  private <T> Mono<T> call(Callable<T> call) {
+    return calls.run(() -> {
+      synchronized (device.lock()) {
+        if (closed) {
+          throw new DeviceClosedException(
+              "operation", name(), 0, "the device was closed", "open it again");
+        }
+        try {
+          if (device.isGone()) {
+            throw new LinuxException("operation", ENODEV);
+          }
+          return call.call();
+        } catch (LinuxException e) {
+          throw KernelErrors.of(name(), e);
+        }
+      }
+    });
+  }
+}

@@ -1,0 +1,25 @@
+package org.reactorvfio.emulation;
+
+/**
+ * The registers behind a BAR of an emulated device. Called by the driver's threads, one access at a time per device; must not
+ * block.
+ */
+public interface RegisterHandler {
+  /**
+   * Reads a register.
+   *
+   * @param offset the offset in the BAR, a multiple of the width
+   * @param width how many bytes: 1, 2, 4 or 8
+   * @return the value, in the low bits
+   */
+  long read(long offset, int width);
+
+  /**
+   * Writes a register.
+   *
+   * @param offset the offset in the BAR, a multiple of the width
+   * @param width how many bytes: 1, 2, 4 or 8
+   * @param value the value, in the low bits
+   */
+  void write(long offset, int width, long value);
+}
