@@ -1,0 +1,140 @@
+/*
+ * What a C program does to be told of interrupts: one thread waits in epoll and reads the eventfds that are ready, another
+ * (a stand-in for the device) signals them.
+ *
+ *   eventfd_twin latency   block|spin vectors count pause-ns   prints one latency a line, sorted
+ *   eventfd_twin saturated block|spin vectors count            prints the time of one sweep a line, sorted
+ *
+ * A sweep is the delivery of one event of every vector, all being ready; the reader makes them ready anew between sweeps,
+ * which is not counted. Some more come first, a tenth as many and at least one of every vector, which are not counted either.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "writer.h"
+
+#define BATCH 1024
+
+struct twin {
+  int epoll;
+  int *fds;
+  int vectors;
+  int timeout;
+  int saturated;
+  int count;
+  int warm_up;
+  int64_t *samples;
+  int64_t answer;
+  uint64_t signals;
+  /* saturated */
+  int seen;
+  int sweep;
+  int64_t start;
+};
+
+static void check(int ok, const char *what) {
+  if (!ok) {
+    perror(what);
+    exit(1);
+  }
+}
+
+/* The callback of a latency run. Returns whether there is more to come. */
+static int answer(struct twin *twin) {
+  __atomic_store_n(&twin->answer, now(), __ATOMIC_RELEASE);
+  return twin->signals < (uint64_t)(twin->warm_up + twin->count);
+}
+
+/* The callback of a saturated run. Returns whether there is more to come. */
+static int sweep(struct twin *twin) {
+  if (++twin->seen < twin->vectors) {
+    return 1;
+  }
+  int64_t end = now();
+  if (twin->sweep >= 0) {
+    twin->samples[twin->sweep] = end - twin->start;
+  }
+  if (++twin->sweep == twin->count) {
+    return 0;
+  }
+  twin->seen = 0;
+  fill(twin->fds, twin->vectors);
+  twin->start = now();
+  return 1;
+}
+
+static void *reader(void *argument) {
+  struct twin *twin = argument;
+  struct epoll_event events[BATCH];
+  pin(READER_CPU);
+  for (;;) {
+    int n = epoll_wait(twin->epoll, events, BATCH, twin->timeout);
+    for (int i = 0; i < n; i++) {
+      uint64_t signals;
+      if (read(twin->fds[events[i].data.u32], &signals, sizeof signals) != sizeof signals) {
+        continue;
+      }
+      twin->signals += signals;
+      if (!(twin->saturated ? sweep(twin) : answer(twin))) {
+        return NULL;
+      }
+    }
+  }
+}
+
+int main(int argc, char **argv) {
+  if (argc < 5) {
+    fprintf(stderr, "usage: eventfd_twin latency|saturated block|spin vectors count [pause-ns]\n");
+    return 2;
+  }
+  struct twin twin = {
+      .epoll = epoll_create1(EPOLL_CLOEXEC),
+      .saturated = strcmp(argv[1], "saturated") == 0,
+      .timeout = strcmp(argv[2], "spin") == 0 ? 0 : -1,
+      .vectors = atoi(argv[3]),
+      .count = atoi(argv[4]),
+  };
+  check(twin.epoll >= 0, "epoll_create1");
+  int least = twin.saturated ? 1 : twin.vectors;
+  twin.warm_up = twin.count / 10 > least ? twin.count / 10 : least;
+  twin.sweep = -twin.warm_up;
+  struct rlimit files;
+  check(getrlimit(RLIMIT_NOFILE, &files) == 0, "getrlimit");
+  files.rlim_cur = files.rlim_max;
+  check(setrlimit(RLIMIT_NOFILE, &files) == 0, "setrlimit");
+  twin.fds = calloc(twin.vectors, sizeof *twin.fds);
+  twin.samples = calloc(twin.count + twin.warm_up, sizeof *twin.samples);
+  check(twin.fds != NULL && twin.samples != NULL, "calloc");
+  for (int i = 0; i < twin.vectors; i++) {
+    twin.fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    check(twin.fds[i] >= 0, "eventfd");
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
+    check(epoll_ctl(twin.epoll, EPOLL_CTL_ADD, twin.fds[i], &event) == 0, "epoll_ctl");
+  }
+  if (twin.saturated) {
+    fill(twin.fds, twin.vectors);
+  }
+  pthread_t thread;
+  check(pthread_create(&thread, NULL, reader, &twin) == 0, "pthread_create");
+  if (!twin.saturated) {
+    int64_t pause = argc > 5 ? atoll(argv[5]) : 0;
+    if (ping(twin.fds, twin.vectors, &twin.answer, twin.warm_up, pause, twin.samples) != 0
+        || ping(twin.fds, twin.vectors, &twin.answer, twin.count, pause, twin.samples) != 0) {
+      fprintf(stderr, "no answer\n");
+      return 1;
+    }
+  }
+  pthread_join(thread, NULL);
+  sort(twin.samples, twin.count);
+  for (int i = 0; i < twin.count; i++) {
+    printf("%lld\n", (long long)twin.samples[i]);
+  }
+  return 0;
+}

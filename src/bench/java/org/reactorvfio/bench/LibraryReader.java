@@ -1,0 +1,82 @@
+package org.reactorvfio.bench;
+
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongConsumer;
+import org.reactorvfio.irq.InterruptLoop;
+import org.reactorvfio.irq.Interrupts;
+import org.reactorvfio.irq.WaitStrategy;
+import reactor.core.Disposable;
+import reactor.core.Disposables;
+
+/** The library: MSI-X vectors, each a stream, or all in one stream; or INTx, acknowledged in onNext. */
+final class LibraryReader implements Reader {
+  enum Streams {
+    PER_VECTOR,
+    MERGED,
+    INTX
+  }
+
+  private final BenchDevice device = new BenchDevice();
+  private final InterruptLoop loop;
+  private final Interrupts interrupts;
+  private final Streams streams;
+  private final int vectors;
+  private final AtomicLong acknowledged = new AtomicLong();
+  private final Disposable.Composite subscriptions = Disposables.composite();
+
+  private LibraryReader(Streams streams, WaitStrategy strategy, int vectors) {
+    this.streams = streams;
+    this.vectors = vectors;
+    this.loop = InterruptLoop.create("bench-loop", strategy);
+    this.interrupts = Interrupts.create(device, loop).block();
+    if (streams == Streams.INTX) {
+      interrupts.intx().enable().block();
+    } else {
+      interrupts.msix().enable(vectors).block();
+    }
+  }
+
+  static Factory of(Streams streams, WaitStrategy strategy) {
+    return vectors -> new LibraryReader(streams, strategy, vectors);
+  }
+
+  @Override
+  public long eventfds() {
+    return device.eventfds.address();
+  }
+
+  @Override
+  public void start(LongConsumer handler) {
+    switch (streams) {
+      case PER_VECTOR -> {
+        for (int i = 0; i < vectors; i++) {
+          subscriptions.add(
+              interrupts.msix().vector(i).subscribe(signals -> handler.accept(signals.count())));
+        }
+      }
+      case MERGED ->
+        subscriptions.add(
+            interrupts.msix().all().subscribe(signals -> handler.accept(signals.count())));
+      case INTX ->
+        subscriptions.add(interrupts.intx().interrupts().subscribe(interrupt -> {
+          handler.accept(interrupt.count());
+          interrupt.acknowledge();
+          acknowledged.incrementAndGet();
+        }));
+    }
+  }
+
+  @Override
+  public void close() {
+    subscriptions.dispose();
+    interrupts.close().block();
+    loop.dispose();
+    if (streams == Streams.INTX) {
+      long unmasked = device.unmasked();
+      if (unmasked != acknowledged.get()) {
+        throw new IllegalStateException(
+            "INTx: " + acknowledged + " acknowledged, unmasked " + unmasked + " times");
+      }
+    }
+  }
+}

@@ -1,0 +1,105 @@
+package org.reactorvfio.bench;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.FutureTask;
+import java.util.stream.LongStream;
+
+/**
+ * What one reader did in one round.
+ *
+ * @param samples the sorted durations
+ * @param bytesPerEvent what an event allocated; not a number for C
+ */
+record Measurement(Samples samples, double bytesPerEvent) {
+  private static final long PAUSE_NANOS = 50_000;
+
+  /** What is measured. */
+  enum Kind {
+    LATENCY,
+    SATURATED
+  }
+
+  /** How many events or sweeps go before those that count: each vector has had its first event by then. */
+  private static int warmUp(Kind kind, int vectors, int count) {
+    return kind == Kind.LATENCY ? Math.max(count / 10, vectors) : Math.max(count / 10, 1);
+  }
+
+  static Measurement java(Kind kind, Reader.Factory factory, int vectors, int count)
+      throws Exception {
+    try (Reader reader = factory.open(vectors)) {
+      return kind == Kind.LATENCY
+          ? latency(reader, vectors, count)
+          : saturated(reader, vectors, count);
+    }
+  }
+
+  private static Measurement latency(Reader reader, int vectors, int count) throws Exception {
+    int warmUp = warmUp(Kind.LATENCY, vectors, count);
+    Handler.Latency handler = new Handler.Latency(warmUp, count);
+    reader.start(handler::onEvent);
+    Samples samples = new Samples(count);
+    // A thread of its own, since the writer pins the thread it runs on.
+    FutureTask<Boolean> writer =
+        new FutureTask<>(() -> ping(reader, vectors, handler, new Samples(warmUp))
+            && ping(reader, vectors, handler, samples));
+    new Thread(writer, "bench-writer").start();
+    if (!writer.get()) {
+      throw new IllegalStateException("no answer within 5 seconds");
+    }
+    handler.await();
+    samples.sort();
+    return new Measurement(samples, handler.bytesPerEvent());
+  }
+
+  private static boolean ping(
+      Reader reader, int vectors, Handler.Latency handler, Samples samples) {
+    return NativeWriter.ping(
+            reader.eventfds(),
+            vectors,
+            handler.answer.address(),
+            samples.count(),
+            PAUSE_NANOS,
+            samples.address())
+        == 0;
+  }
+
+  private static Measurement saturated(Reader reader, int vectors, int count) throws Exception {
+    Samples samples = new Samples(count);
+    Handler.Sweeps handler = new Handler.Sweeps(
+        reader.eventfds(), vectors, warmUp(Kind.SATURATED, vectors, count), samples);
+    reader.start(handler::onEvent);
+    NativeWriter.fill(reader.eventfds(), vectors);
+    handler.await();
+    samples.sort();
+    return new Measurement(samples, handler.bytesPerEvent());
+  }
+
+  /** Runs the C twin. */
+  static Measurement c(Kind kind, boolean spin, int vectors, int count)
+      throws IOException, InterruptedException {
+    Path output = Files.createTempFile("eventfd_twin", ".txt");
+    try {
+      Process twin = new ProcessBuilder(
+              Paths.twin().toString(),
+              kind == Kind.LATENCY ? "latency" : "saturated",
+              spin ? "spin" : "block",
+              String.valueOf(vectors),
+              String.valueOf(count),
+              String.valueOf(PAUSE_NANOS))
+          .redirectOutput(output.toFile())
+          .redirectError(ProcessBuilder.Redirect.INHERIT)
+          .start();
+      if (twin.waitFor() != 0) {
+        throw new IOException("the C twin failed");
+      }
+      LongStream values =
+          Files.readAllLines(output, StandardCharsets.US_ASCII).stream().mapToLong(Long::parseLong);
+      return new Measurement(Samples.of(values), Double.NaN);
+    } finally {
+      Files.delete(output);
+    }
+  }
+}
