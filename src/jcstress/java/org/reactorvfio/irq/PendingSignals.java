@@ -26,7 +26,7 @@ final class PendingSignals implements CoreSubscriber<Interrupt> {
   private int ends;
 
   PendingSignals() {
-    EventLoop loop = new EventLoop("played by an actor", 0);
+    EventLoop loop = Handover.loop();
     subscription = new InterruptSubscription<>(this, loop, false, () -> ends++);
     EventFd eventFd = SIGNALS.get();
     first = new Vector(loop, 0, eventFd);

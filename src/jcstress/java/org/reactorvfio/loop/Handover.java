@@ -4,6 +4,16 @@ package org.reactorvfio.loop;
 public final class Handover {
   private Handover() {}
 
+  /** A loop whose thread is played by a test: what is handed over stays there until the test runs it. */
+  public static EventLoop loop() {
+    return new EventLoop("played by an actor", 0) {
+      @Override
+      void runUnattended() {
+        // The test does.
+      }
+    };
+  }
+
   /** Runs the task if it was handed over, as the loop would on its next round. */
   public static void runIfHandedOver(LoopTask task) {
     boolean idle = task.enqueue();

@@ -34,6 +34,8 @@ final class DeviceInterrupts implements Interrupts {
   /** Why nothing more can be done: closed, or lost. */
   private volatile @Nullable Throwable terminated;
 
+  private volatile boolean lost;
+
   private DeviceInterrupts(VfioOperations operations, InterruptLoop loop, List<IrqInfo> infos) {
     this.operations = operations;
     this.loop = loop.eventLoop();
@@ -113,6 +115,7 @@ final class DeviceInterrupts implements Interrupts {
 
   @Override
   public void lost(Throwable cause) {
+    lost = true;
     if (terminated == null) {
       terminated = cause;
     }
@@ -153,6 +156,11 @@ final class DeviceInterrupts implements Interrupts {
   /** Why nothing more can be done, null while something can. */
   @Nullable Throwable terminated() {
     return terminated;
+  }
+
+  /** Whether the device has gone, for whatever reason: then it is asked nothing more. */
+  boolean isLost() {
+    return lost;
   }
 
   /** Notes that a set is about to be enabled; fails if another excludes it. */

@@ -10,6 +10,8 @@ import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.LoopTask;
 import reactor.core.CoreSubscriber;
 import reactor.core.publisher.Operators;
+import reactor.util.Logger;
+import reactor.util.Loggers;
 
 /**
  * One subscriber to one vector or to many.
@@ -20,6 +22,8 @@ import reactor.core.publisher.Operators;
  * requests drains it, one thread at a time.
  */
 final class InterruptSubscription<T extends Interrupt> extends LoopTask implements Subscription {
+  private static final Logger LOG = Loggers.getLogger(InterruptSubscription.class);
+
   @SuppressWarnings("rawtypes")
   private static final AtomicLongFieldUpdater<InterruptSubscription> REQUESTED =
       AtomicLongFieldUpdater.newUpdater(InterruptSubscription.class, "requested");
@@ -175,7 +179,7 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
 
   private void drain() {
     emitting = true;
-    while (hasDemand()) {
+    while (!ended && hasDemand()) {
       Cursor cursor = dequeue();
       if (cursor == null) {
         break;
@@ -211,7 +215,15 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
       // A subscriber must not throw (Reactive Streams 2.13): its subscription ends here, the loop
       // goes on for the others.
       cancel();
+      drop(e);
+    }
+  }
+
+  private void drop(Throwable e) {
+    try {
       Operators.onErrorDropped(e, actual.currentContext());
+    } catch (Throwable worse) {
+      LOG.error("a hook for dropped errors failed", worse);
     }
   }
 
@@ -272,10 +284,15 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
   }
 
   private void terminate(@Nullable Throwable cause) {
-    if (cause == null) {
-      actual.onComplete();
-    } else {
-      actual.onError(cause);
+    try {
+      if (cause == null) {
+        actual.onComplete();
+      } else {
+        actual.onError(cause);
+      }
+    } catch (Throwable e) {
+      // As in emit(): whoever ends the stream has others to end.
+      drop(e);
     }
   }
 

@@ -60,16 +60,25 @@ final class IntxLine extends VectorSet implements Intx {
 
   @Override
   public Mono<Void> mask() {
-    return requireArmed(0)
-        .then(Mono.fromRunnable(() -> maskedOnPurpose = true))
-        .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.MASK, 0, 1))));
+    return change(
+        0,
+        () -> requireArmed(0)
+            .then(Mono.fromRunnable(() -> maskedOnPurpose = true))
+            .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.MASK, 0, 1))))
+            .doOnError(e -> maskedOnPurpose = false));
   }
 
   @Override
   public Mono<Void> unmask() {
-    return requireArmed(0)
-        .then(Mono.fromRunnable(() -> maskedOnPurpose = false))
-        .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1))));
+    return change(
+        0,
+        () -> requireArmed(0)
+            .then(Mono.fromRunnable(() -> maskedOnPurpose = false))
+            .then(Mono.defer(this::setUnmasked)));
+  }
+
+  private Mono<Void> setUnmasked() {
+    return set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1));
   }
 
   @Override
@@ -97,7 +106,7 @@ final class IntxLine extends VectorSet implements Intx {
         return Mono.error(device.failure("eventfd", e));
       }
       return set(IrqSet.unmaskBy(Irqs.INTX, 0, unmask.fd()))
-          .doOnSuccess(done -> ((Source) source).unmaskBy = unmask)
+          .doOnSuccess(done -> ((Source) source).unmaskBy(unmask))
           .doOnError(e -> unmask.close())
           .onErrorResume(NotSupportedException.class, e -> Mono.empty());
     });
@@ -112,6 +121,7 @@ final class IntxLine extends VectorSet implements Intx {
 
     private int ticket;
     private volatile @Nullable GuardedEventFd unmaskBy;
+    private volatile boolean lineClosed;
 
     Source(EventLoop loop, EventFd eventFd) {
       super(loop, Irqs.INTX, 0, eventFd);
@@ -150,14 +160,27 @@ final class IntxLine extends VectorSet implements Intx {
       GuardedEventFd eventFd = unmaskBy;
       if (eventFd != null) {
         eventFd.signal();
-      } else if (info().automasked()) {
-        set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1))
+      } else if (info().automasked() && !lineClosed) {
+        // In its turn: by then the line may have been enabled anew, which is not this one's to
+        // unmask.
+        device
+            .queue()
+            .enqueue(() ->
+                armedSource(0) == this && !maskedOnPurpose ? setUnmasked() : Mono.<Void>empty())
             .subscribe(null, e -> LOG.debug("unmasking a line that is being closed", e));
+      }
+    }
+
+    void unmaskBy(GuardedEventFd eventFd) {
+      unmaskBy = eventFd;
+      if (lineClosed) {
+        eventFd.close();
       }
     }
 
     @Override
     void onClose() {
+      lineClosed = true;
       GuardedEventFd eventFd = unmaskBy;
       if (eventFd != null) {
         eventFd.close();

@@ -1,11 +1,18 @@
 package org.reactorvfio.irq;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentLinkedQueue;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.MonoSink;
+import reactor.core.publisher.Operators;
+import reactor.core.publisher.Signal;
+import reactor.util.context.Context;
 
 /**
  * Runs multi-step changes of a device's interrupts one after the other, in the order of subscription. A change that has begun
@@ -22,56 +29,91 @@ final class OperationQueue {
    */
   <T> Mono<T> enqueue(Supplier<Mono<T>> change) {
     return Mono.create(sink -> {
-      Entry<T> entry = new Entry<>(sink, change);
+      Entry<T> entry = new Entry<>(this, sink, change);
       sink.onCancel(() -> entry.cancelled = true);
       waiting.add(entry);
       if (pending.getAndIncrement() == 0) {
-        startNext();
+        run();
       }
     });
   }
 
-  private void startNext() {
-    Entry<?> entry = waiting.poll();
-    if (entry != null) {
-      entry.start(this);
-    }
+  /** Runs what waits, up to a change that ends elsewhere: its end goes on from there. */
+  private void run() {
+    // Changes that end at once are told of when the queue is no longer ours: their subscribers may
+    // wait for another change. And they must not recurse: as many may wait as there are vectors.
+    List<Entry<?>> ended = new ArrayList<>();
+    do {
+      Entry<?> entry = waiting.poll();
+      if (entry != null) {
+        if (!entry.start()) {
+          break;
+        }
+        ended.add(entry);
+      }
+    } while (pending.decrementAndGet() > 0);
+    ended.forEach(Entry::tell);
   }
 
-  // A change that ends at once makes this recurse as deep as the queue is long; changes of the
-  // kernel end on another thread.
-  private void ended() {
+  private void goOn() {
     if (pending.decrementAndGet() > 0) {
-      startNext();
+      run();
     }
   }
 
   private static final class Entry<T> {
+    private final OperationQueue queue;
     private final MonoSink<T> sink;
     private final Supplier<Mono<T>> change;
+    private final AtomicBoolean met = new AtomicBoolean();
     private volatile boolean cancelled;
+    private volatile @Nullable Signal<T> outcome;
 
-    Entry(MonoSink<T> sink, Supplier<Mono<T>> change) {
+    Entry(OperationQueue queue, MonoSink<T> sink, Supplier<Mono<T>> change) {
+      this.queue = queue;
       this.sink = sink;
       this.change = change;
     }
 
-    void start(OperationQueue queue) {
+    /** Starts the change. Returns whether it has ended already; otherwise its end goes on with the queue. */
+    boolean start() {
       if (cancelled) {
-        queue.ended();
+        return true;
+      }
+      try {
+        Mono.defer(change).contextWrite(sink.contextView()).materialize().subscribe(this::ended);
+      } catch (Throwable e) {
+        // Reactor passes fatal errors on instead of signalling them; the queue must not stop here.
+        ended(Signal.error(e));
+      }
+      return met.getAndSet(true);
+    }
+
+    private void ended(Signal<T> signal) {
+      outcome = signal;
+      if (met.getAndSet(true)) {
+        // The next change starts before this one's subscriber is told: what the subscriber asks for
+        // then comes behind it.
+        queue.goOn();
+        tell();
+      }
+    }
+
+    void tell() {
+      Signal<T> signal = outcome;
+      if (signal == null) {
         return;
       }
-      // The next change starts before this one's subscriber is told: what the subscriber asks for
-      // then comes behind it.
-      Mono.defer(change).contextWrite(sink.contextView()).materialize().subscribe(signal -> {
-        queue.ended();
+      try {
         Throwable failure = signal.getThrowable();
         if (failure != null) {
           sink.error(failure);
         } else {
           sink.success(signal.get());
         }
-      });
+      } catch (Throwable e) {
+        Operators.onErrorDropped(e, Context.of(sink.contextView()));
+      }
     }
   }
 }

@@ -8,7 +8,6 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
-import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.InsufficientVectorsException;
 import org.reactorvfio.InterruptConflictException;
 import org.reactorvfio.NotSupportedException;
@@ -141,6 +140,11 @@ class VectorSet implements Vectors {
 
   // ---- streams
 
+  /** The source of an armed vector, null for another. Any thread. */
+  final @Nullable VectorSource armedSource(int vector) {
+    return armed.get(vector);
+  }
+
   /** The stream of an armed vector. */
   final <T extends Interrupt> Flux<T> stream(int vector) {
     return new InterruptFlux<>(actual -> {
@@ -220,11 +224,9 @@ class VectorSet implements Vectors {
     onLoop(() -> subscription.attach(source));
   }
 
-  /** Does something on the loop's thread, or at once if the loop has none: then no vector is open. */
+  /** Does something on the loop's thread, or at once if the loop has none. */
   private void onLoop(Runnable work) {
-    if (!loop.execute(LoopTask.of(work))) {
-      work.run();
-    }
+    loop.schedule(LoopTask.of(work));
   }
 
   /** A subscriber's claim on a vector. */
@@ -237,24 +239,30 @@ class VectorSet implements Vectors {
       this.vector = vector;
     }
 
-    synchronized void acquired(VectorSource acquired) {
-      source = acquired;
-      if (ended) {
+    void acquired(VectorSource acquired) {
+      boolean late;
+      synchronized (this) {
+        source = acquired;
+        late = ended;
+      }
+      if (late) {
         release(acquired);
       }
     }
 
-    synchronized void end() {
-      if (!ended) {
+    void end() {
+      VectorSource acquired;
+      synchronized (this) {
+        acquired = ended ? null : source;
         ended = true;
-        VectorSource acquired = source;
-        if (acquired != null) {
-          release(acquired);
-        }
       }
+      release(acquired);
     }
 
-    private void release(VectorSource acquired) {
+    private void release(@Nullable VectorSource acquired) {
+      if (acquired == null) {
+        return;
+      }
       device
           .queue()
           .enqueue(() -> doRelease(vector, acquired))
@@ -273,7 +281,7 @@ class VectorSet implements Vectors {
   // ---- changes, inside the device's queue
 
   /** A change that needs a vector of this number to exist. */
-  private <T> Mono<T> change(int vector, Supplier<Mono<T>> change) {
+  final <T> Mono<T> change(int vector, Supplier<Mono<T>> change) {
     return device.queue().enqueue(() -> {
       Throwable refusal = refuse(vector);
       return refusal == null ? change.get() : Mono.error(refusal);
@@ -304,7 +312,7 @@ class VectorSet implements Vectors {
       return Mono.error(notEnabled());
     }
     BitSet wanted = single(vector);
-    return doArm(wanted, vector + 1).then(Mono.fromRunnable(() -> onPurpose.or(wanted)));
+    return doArm(wanted, vector + 1).then(Mono.fromRunnable(() -> markOnPurpose(wanted)));
   }
 
   private Mono<Void> doArm(BitSet wanted, int needed) {
@@ -339,11 +347,15 @@ class VectorSet implements Vectors {
   }
 
   private Mono<Void> doRelease(int vector, VectorSource source) {
-    if (armed.get(vector) != source || --leases[vector] > 0 || onPurpose.get(vector)) {
-      return Mono.empty();
+    // Disarmed by somebody else, the vector and all its leases are gone.
+    boolean held = armed.get(vector) == source;
+    if (held) {
+      leases[vector]--;
     }
-    boolean unused = enabledByLease && Arrays.stream(leases).allMatch(count -> count == 0);
-    return unused ? doDisable(null) : doDisarm(vector);
+    if (enabledByLease && Arrays.stream(leases).allMatch(count -> count == 0)) {
+      return doDisable(null);
+    }
+    return held && leases[vector] == 0 && !onPurpose.get(vector) ? doDisarm(vector) : Mono.empty();
   }
 
   /** Enables the index: the kernel allocates vectors 0 to count - 1, and those wanted are armed. */
@@ -442,6 +454,7 @@ class VectorSet implements Vectors {
 
   /** Puts vectors that the kernel has armed on the loop and makes them known. */
   private Mono<Void> admit(List<VectorSource> created, int count) {
+    boolean fresh = allocated == 0;
     allocated = count;
     int registered = 0;
     try {
@@ -453,8 +466,10 @@ class VectorSet implements Vectors {
     } catch (LinuxException | IllegalStateException e) {
       created.subList(registered, created.size()).forEach(VectorSource::discard);
       Throwable failure =
-          e instanceof LinuxException linux ? device.failure("epoll_ctl", linux) : e;
-      return doDisable(failure).then(Mono.error(failure));
+          e instanceof LinuxException linux ? device.failure(linux.call(), linux) : e;
+      Mono<Void> undo =
+          fresh ? doDisable(failure) : withdraw(created, created.subList(0, registered), failure);
+      return undo.then(Mono.error(failure));
     }
     Throwable terminated = device.terminated();
     if (terminated != null) {
@@ -466,6 +481,19 @@ class VectorSet implements Vectors {
       }
     }
     return Mono.empty();
+  }
+
+  /** Takes vectors back that the kernel has armed but the loop has not, with those of them it has; the others stay. */
+  private Mono<Void> withdraw(
+      List<VectorSource> created, List<VectorSource> registered, Throwable cause) {
+    return Flux.fromIterable(blocks(created))
+        .concatMapDelayError(block -> set(assignment(block, true)))
+        .then()
+        .onErrorComplete()
+        .then(Mono.defer(() -> {
+          registered.forEach(source -> forget(source.vector));
+          return close(registered, cause);
+        }));
   }
 
   private Mono<Void> doDisarm(int vector) {
@@ -522,9 +550,8 @@ class VectorSet implements Vectors {
 
   /** Disables the index if it is enabled, and ends its streams: with the cause, or normally. */
   final Mono<Void> doDisable(@Nullable Throwable cause) {
-    Throwable terminated = device.terminated();
-    if (allocated == 0 || terminated instanceof DeviceLostException) {
-      return closeAll(cause == null ? terminated : cause);
+    if (allocated == 0 || device.isLost()) {
+      return closeAll(cause == null ? device.terminated() : cause);
     }
     // The kernel first, so that the eventfds' last counts are final. What it refuses is reported,
     // but ends nothing here.
@@ -557,10 +584,17 @@ class VectorSet implements Vectors {
     if (sources.isEmpty()) {
       return Mono.empty();
     }
-    return Mono.create(sink -> onLoop(() -> {
-      sources.forEach(source -> source.close(cause));
-      sink.success();
-    }));
+    return Mono.create(sink -> {
+      boolean handedOver = loop.execute(LoopTask.of(() -> {
+        sources.forEach(source -> source.close(cause));
+        sink.success();
+      }));
+      if (!handedOver) {
+        // The loop has let go of its sources before it ended.
+        sources.forEach(source -> source.close(cause));
+        sink.success();
+      }
+    });
   }
 
   /** Ends the streams without asking the device, ahead of whatever waits in the queue. */
@@ -591,9 +625,7 @@ class VectorSet implements Vectors {
 
   /** Asks the device; a number of available vectors is a failure. */
   final Mono<Void> set(IrqSet request) {
-    return device
-        .operations()
-        .setIrqs(request)
+    return Mono.defer(() -> device.operations().setIrqs(request))
         .flatMap(available -> available == 0
             ? Mono.empty()
             : Mono.error(new InsufficientVectorsException(

@@ -6,6 +6,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.PollSet;
@@ -16,12 +17,13 @@ import reactor.util.Loggers;
 
 /**
  * A thread that waits on epoll for the descriptors of its sources and runs tasks. The thread starts with the first source and
- * ends with the last.
+ * ends with the last. A task that comes while there is no thread is run by whoever hands it over, under the monitor that a
+ * thread needs to start: so tasks never meet one another, and none waits for a source that may never come.
  *
  * <p>Events carry a source's slot and generation, never its descriptor's number: an event that was fetched before its source
  * was deregistered finds another generation and is dropped.
  */
-public final class EventLoop implements Disposable {
+public class EventLoop implements Disposable {
   private static final Logger LOG = Loggers.getLogger(EventLoop.class);
   private static final int BATCH = 1024;
 
@@ -43,6 +45,7 @@ public final class EventLoop implements Disposable {
   private int registered;
   private int generations;
   private boolean disposed;
+  private boolean unattended;
   private volatile @Nullable Worker worker;
 
   /**
@@ -86,8 +89,23 @@ public final class EventLoop implements Disposable {
     }
     registered++;
     if (worker == null) {
-      worker = running;
-      running.start();
+      start(running, source);
+    }
+  }
+
+  private void start(Worker first, EventSource source) throws LinuxException {
+    // Known before it runs, so that nobody takes the loop for one without a thread.
+    worker = first;
+    try {
+      first.start();
+    } catch (OutOfMemoryError e) {
+      // The JVM's name for a limit on threads.
+      worker = null;
+      registered--;
+      sources.setRelease(source.slot, null);
+      source.slot = -1;
+      first.close();
+      throw new LinuxException("pthread_create", Errno.EAGAIN);
     }
   }
 
@@ -165,8 +183,7 @@ public final class EventLoop implements Disposable {
   }
 
   /**
-   * Has a task run on the loop's thread. Any thread. The task runs only if the loop has a source; one that is handed over
-   * while the last source leaves may be dropped.
+   * Has a task run on the loop's thread, or at once, on the caller's, if the loop has none. Any thread.
    */
   public void schedule(LoopTask task) {
     if (task.enqueue()) {
@@ -194,10 +211,25 @@ public final class EventLoop implements Disposable {
       task.next = head == null ? task : head;
     } while (!tasks.compareAndSet(head, task));
     Worker running = worker;
-    if (running != null
-        && running.state.get() == SLEEPING
-        && running.state.compareAndSet(SLEEPING, WOKEN)) {
+    if (running == null) {
+      runUnattended();
+    } else if (running.state.get() == SLEEPING && running.state.compareAndSet(SLEEPING, WOKEN)) {
       running.wake.signal();
+    }
+  }
+
+  /** Runs what was handed over to a loop that has no thread, unless one has started by now. */
+  void runUnattended() {
+    synchronized (this) {
+      // A task that hands over another one leaves it to the round below.
+      if (unattended) {
+        return;
+      }
+      unattended = true;
+      while (worker == null && tasks.get() != null) {
+        runTasks();
+      }
+      unattended = false;
     }
   }
 
@@ -257,6 +289,11 @@ public final class EventLoop implements Disposable {
       task = oldest;
       oldest = task.next;
       last = oldest == task;
+      if (worker != null && !inLoop()) {
+        // Run unattended, a task before this one has started the thread: the rest is the thread's.
+        push(task);
+        continue;
+      }
       task.dequeue();
       try {
         task.run();
@@ -275,7 +312,9 @@ public final class EventLoop implements Disposable {
         continue;
       }
       EventSource source = table.getAcquire((int) key);
-      if (source != null && source.generation == (int) (key >>> 32)) {
+      // The slot tells of a source that has left meanwhile, even if the table was replaced by a
+      // larger one.
+      if (source != null && source.slot == (int) key && source.generation == (int) (key >>> 32)) {
         try {
           source.onReady();
         } catch (Throwable e) {
@@ -367,10 +406,15 @@ public final class EventLoop implements Disposable {
 
   private boolean leave(Worker self) {
     synchronized (this) {
-      if (registered > 0 || tasks.get() != null) {
+      if (registered > 0) {
         return false;
       }
       worker = null;
+      if (tasks.get() != null) {
+        // Whoever handed that over may have seen the thread, and left it to it.
+        worker = self;
+        return false;
+      }
     }
     while (self.unreadWakes > 0) {
       self.unreadWakes -= self.wake.take();
