@@ -1,0 +1,99 @@
+package org.reactorvfio;
+
+import org.reactorvfio.kernel.KernelTransports;
+import org.reactorvfio.operations.VfioOperations;
+import org.reactorvfio.operations.VfioTransport;
+import reactor.core.publisher.Mono;
+import reactor.util.Logger;
+import reactor.util.Loggers;
+
+/**
+ * Opens devices. Each method only describes the opening: it happens at subscription, on a thread that may block, and a
+ * cancellation or a failure leaves nothing open. Use {@link Mono#usingWhen} with {@link VfioDevice#close()} to have the device
+ * closed in every ending.
+ */
+public final class Vfio {
+  private static final Logger LOG = Loggers.getLogger(Vfio.class);
+
+  private Vfio() {}
+
+  /**
+   * Opens a PCI function through the kernel, with the {@linkplain VfioOptions#defaults() defaults}.
+   *
+   * @param address the function's address; it must be bound to a VFIO driver such as vfio-pci
+   * @return the open device. Failures are {@link VfioException} subtypes that say what to do
+   */
+  public static Mono<VfioDevice> open(PciAddress address) {
+    return open(address, VfioOptions.defaults());
+  }
+
+  /**
+   * Opens a PCI function through the kernel.
+   *
+   * @param address the function's address; it must be bound to a VFIO driver such as vfio-pci
+   * @param options how to open it
+   * @return the open device. Failures are {@link VfioException} subtypes that say what to do
+   */
+  public static Mono<VfioDevice> open(PciAddress address, VfioOptions options) {
+    return open(KernelTransports.of(address, options.backend()), options);
+  }
+
+  /**
+   * Opens whatever a transport reaches, with the {@linkplain VfioOptions#defaults() defaults}: an emulated device, for example.
+   *
+   * @param transport the way to the device
+   * @return the open device
+   */
+  public static Mono<VfioDevice> open(VfioTransport transport) {
+    return open(transport, VfioOptions.defaults());
+  }
+
+  /**
+   * Opens whatever a transport reaches.
+   *
+   * @param transport the way to the device
+   * @param options how to open it; its back end is for the kernel only
+   * @return the open device
+   */
+  public static Mono<VfioDevice> open(VfioTransport transport, VfioOptions options) {
+    return transport
+        .open()
+        .flatMap(operations -> VfioDevice.over(operations, options))
+        .doOnDiscard(VfioOperations.class, operations -> forget(operations.close()))
+        .doOnDiscard(VfioDevice.class, device -> forget(device.close()));
+  }
+
+  /**
+   * Opens a device through descriptors that another process opened and passed on: a device of {@code /dev/vfio/devices} and an
+   * iommufd. The library works on duplicates; the caller's descriptors stay the caller's to close.
+   *
+   * @param name a name for messages, such as the device's PCI address
+   * @param deviceFd the device's descriptor
+   * @param iommuFd the iommufd's descriptor
+   * @param options how to open it
+   * @return the open device
+   */
+  public static Mono<VfioDevice> openCdev(
+      String name, int deviceFd, int iommuFd, VfioOptions options) {
+    return open(KernelTransports.ofCdev(name, deviceFd, iommuFd), options);
+  }
+
+  /**
+   * Opens a device through descriptors that another process opened and passed on: a group of {@code /dev/vfio} and a container.
+   * The library works on duplicates; the caller's descriptors stay the caller's to close.
+   *
+   * @param address the device's address
+   * @param groupFd the group's descriptor
+   * @param containerFd the container's descriptor
+   * @param options how to open it
+   * @return the open device
+   */
+  public static Mono<VfioDevice> openGroup(
+      PciAddress address, int groupFd, int containerFd, VfioOptions options) {
+    return open(KernelTransports.ofGroup(address, groupFd, containerFd), options);
+  }
+
+  private static void forget(Mono<Void> close) {
+    close.subscribe(null, e -> LOG.warn("closing a device that nobody waited for failed", e));
+  }
+}

@@ -1,0 +1,239 @@
+package org.reactorvfio;
+
+import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.irq.Interrupts;
+import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.RegionInfo;
+import org.reactorvfio.operations.Regions;
+import org.reactorvfio.operations.VfioOperations;
+import org.reactorvfio.region.ConfigSpace;
+import org.reactorvfio.region.Region;
+import reactor.core.publisher.Flux;
+import reactor.core.publisher.Mono;
+import reactor.core.publisher.Sinks;
+import reactor.core.scheduler.Schedulers;
+import reactor.util.Logger;
+import reactor.util.Loggers;
+
+/**
+ * An open device: its interrupts, config space, regions and DMA. Opened by {@link Vfio}; any thread may use it.
+ *
+ * <p>Closing has one order, whatever the state: bus mastering off, interrupts disabled and their streams completed, mappings of
+ * regions closed, DMA memory taken back, descriptors closed. It happens when {@link #close()} is subscribed to, when the kernel
+ * asks for the device back (unless {@link VfioOptions#withReleaseOnRequest} says otherwise), and when the device has gone: then
+ * the streams fail with {@link DeviceLostException}.
+ */
+public final class VfioDevice {
+  private static final Logger LOG = Loggers.getLogger(VfioDevice.class);
+
+  private final DeviceSession session;
+  private final DeviceInfo info;
+  private final List<Region> regions;
+  private final Interrupts interrupts;
+  private final ConfigSpace config;
+
+  private final AtomicBoolean lost = new AtomicBoolean();
+  private final Sinks.Empty<Void> closed = Sinks.empty();
+  private final Mono<Void> close = Mono.defer(this::tearDown).cache();
+
+  private VfioDevice(
+      DeviceSession session, DeviceInfo info, List<Region> regions, Interrupts interrupts) {
+    this.session = session;
+    this.info = info;
+    this.regions = regions;
+    this.interrupts = interrupts;
+    this.config = ConfigSpace.over(session);
+  }
+
+  /** Builds the front door over a transport's operations, which it closes if that fails or is cancelled. */
+  static Mono<VfioDevice> over(VfioOperations transport, VfioOptions options) {
+    Opening opening = new Opening();
+    DeviceSession session = new DeviceSession(transport, opening::lost);
+    return session
+        .deviceInfo()
+        .flatMap(info -> regions(session, info)
+            .flatMap(regions -> Interrupts.create(session, options.loop())
+                .map(interrupts -> new VfioDevice(session, info, regions, interrupts))))
+        .doOnNext(device -> {
+          opening.opened(device);
+          if (options.releaseOnRequest()) {
+            device.releaseOnRequest();
+          }
+        })
+        .onErrorResume(e -> transport.close().onErrorComplete().then(Mono.error(e)))
+        .doOnCancel(() ->
+            transport.close().subscribe(null, e -> LOG.debug("closing after a cancelled open", e)));
+  }
+
+  private static Mono<List<Region>> regions(DeviceSession session, DeviceInfo info) {
+    return Flux.range(0, info.regionCount())
+        .concatMap(index -> session
+            .regionInfo(index)
+            // The kernel refuses to describe VGA on what is not a VGA device: there is no such
+            // region.
+            .onErrorResume(
+                VfioException.class,
+                e -> e instanceof DeviceLostException
+                    ? Mono.error(e)
+                    : Mono.just(new RegionInfo(index, 0, 0, 0, List.of()))))
+        .map(region -> Region.over(session, region))
+        .collectList();
+  }
+
+  /** Stands between the session, which is there first, and the device that learns of a loss. */
+  private static final class Opening {
+    private @Nullable VfioDevice device;
+
+    synchronized void opened(VfioDevice opened) {
+      device = opened;
+    }
+
+    void lost(DeviceLostException cause) {
+      VfioDevice opened;
+      synchronized (this) {
+        opened = device;
+      }
+      if (opened != null) {
+        opened.onLost(cause);
+      }
+    }
+  }
+
+  /**
+   * Returns the device's name.
+   *
+   * @return a PCI address, or the name an emulated device was given
+   */
+  public String name() {
+    return session.name();
+  }
+
+  /**
+   * Returns the device's properties, as at opening.
+   *
+   * @return the properties
+   */
+  public DeviceInfo info() {
+    return info;
+  }
+
+  /**
+   * Returns the operations that all of this is built on, for what the front door does not offer.
+   *
+   * @return the operations; closing them does not close this device in its order: use {@link #close()}
+   */
+  public VfioOperations operations() {
+    return session;
+  }
+
+  /**
+   * Returns the device's interrupts.
+   *
+   * @return INTx, MSI, MSI-X, ERR and REQ
+   */
+  public Interrupts interrupts() {
+    return interrupts;
+  }
+
+  /**
+   * Returns the configuration space.
+   *
+   * @return the config space; only PCI devices have one
+   */
+  public ConfigSpace config() {
+    return config;
+  }
+
+  /**
+   * Returns a region.
+   *
+   * @param index the region's index; see {@link Regions}
+   * @return the region; its size is 0 if the device does not implement it
+   * @throws IndexOutOfBoundsException if there is no such index
+   */
+  public Region region(int index) {
+    return regions.get(index);
+  }
+
+  /**
+   * Returns a BAR.
+   *
+   * @param number 0 to 5
+   * @return the region of the BAR; its size is 0 if the device does not implement it, or for the upper half of a 64-bit BAR
+   * @throws IndexOutOfBoundsException if the number is not 0 to 5
+   */
+  public Region bar(int number) {
+    if (number < 0 || number > Regions.BAR5) {
+      throw new IndexOutOfBoundsException("BAR " + number + " is not in 0..5");
+    }
+    return region(Regions.BAR0 + number);
+  }
+
+  /**
+   * Resets the function. Interrupts stay armed and DMA memory mapped; the device's registers are lost, and mapped regions are
+   * out of reach meanwhile.
+   *
+   * @return ends when the device is reset; fails with {@link NotSupportedException} if it cannot be
+   */
+  public Mono<Void> reset() {
+    return session.reset();
+  }
+
+  /**
+   * Closes the device. Once begun it is finished, even if the subscriber cancels; closing twice does nothing.
+   *
+   * @return ends when everything is given back; fails if a step failed, with the later steps done all the same
+   */
+  public Mono<Void> close() {
+    return close;
+  }
+
+  /**
+   * Tells when the device is closed, whoever closed it.
+   *
+   * @return ends then
+   */
+  public Mono<Void> onClose() {
+    return closed.asMono();
+  }
+
+  private void releaseOnRequest() {
+    if (interrupts.reqInfo().count() > 0) {
+      interrupts
+          .req()
+          .next()
+          .flatMap(request -> {
+            LOG.info("the kernel asks for {} back: closing it", name());
+            return close();
+          })
+          .subscribe(null, e -> LOG.warn("giving " + name() + " back failed", e));
+    }
+  }
+
+  private void onLost(DeviceLostException cause) {
+    if (lost.compareAndSet(false, true)) {
+      interrupts.lost(cause);
+      close().subscribe(null, e -> LOG.warn("closing " + name() + ", which has gone, failed", e));
+    }
+  }
+
+  private Mono<Void> tearDown() {
+    return Flux.<Mono<Void>>just(
+            Mono.fromRunnable(session::beginClose),
+            info.pci() ? config.disableBusMaster() : Mono.empty(),
+            interrupts.close(),
+            Mono.<Void>fromRunnable(session::closeMappings)
+                .subscribeOn(Schedulers.boundedElastic()),
+            session.close())
+        .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))
+        .then()
+        .doFinally(end -> closed.tryEmitEmpty());
+  }
+
+  /** A device that has gone cannot be asked to stop; what this process holds of it is given back all the same. */
+  private boolean isLost(Throwable e) {
+    return e instanceof DeviceLostException;
+  }
+}
