@@ -38,27 +38,30 @@ public final class Edu {
   public static void main(String[] args) {
     boolean real = args.length > 0 && !args[0].equals("intx");
     boolean line = args.length > 0 && args[args.length - 1].equals("intx");
-    Mono<VfioDevice> opening = real ? Vfio.open(PciAddress.parse(args[0])) : Vfio.open(EmulatedEdu.create());
+    Mono<VfioDevice> opening =
+        real ? Vfio.open(PciAddress.parse(args[0])) : Vfio.open(EmulatedEdu.create());
     Mono.usingWhen(opening, device -> new Edu(device).run(line), VfioDevice::close)
         .block(Duration.ofMinutes(1));
   }
 
   private Mono<Void> run(boolean line) {
     Interrupts interrupts = device.interrupts();
-    // Enabled before the device is programmed: an interrupt that comes before anybody subscribes is counted.
+    // Enabled before the device is programmed: an interrupt that comes before anybody subscribes is
+    // counted.
     Mono<Void> enable = line ? interrupts.intx().enable() : interrupts.msi().enable(1);
-    Mono<Void> completion =
-        line
-            ? interrupts.intx().handle(interrupt -> acknowledge()).next().then()
-            : interrupts.msi().vector(0).next().then(acknowledge());
+    Mono<Void> completion = line
+        ? interrupts.intx().handle(interrupt -> acknowledge()).next().then()
+        : interrupts.msi().vector(0).next().then(acknowledge());
     return registers
         .read32(IDENTIFICATION)
-        .doOnNext(id -> System.out.printf("%s: edu %#x, told by %s%n", device.name(), id, line ? "INTx" : "MSI"))
+        .doOnNext(id -> System.out.printf(
+            "%s: edu %#x, told by %s%n", device.name(), id, line ? "INTx" : "MSI"))
         .then(device.config().enableBusMaster()) // an MSI is a memory write
         .then(enable)
         .then(registers.write32(STATUS, INTERRUPT_WHEN_DONE))
         .thenMany(Flux.range(1, 12))
-        .concatMap(n -> factorial(n, completion).doOnNext(result -> System.out.printf("%d! = %d%n", n, result)))
+        .concatMap(n ->
+            factorial(n, completion).doOnNext(result -> System.out.printf("%d! = %d%n", n, result)))
         .then();
   }
 
@@ -67,6 +70,8 @@ public final class Edu {
   }
 
   private Mono<Void> acknowledge() {
-    return registers.read32(INTERRUPT_STATUS).flatMap(status -> registers.write32(ACKNOWLEDGE, status));
+    return registers
+        .read32(INTERRUPT_STATUS)
+        .flatMap(status -> registers.write32(ACKNOWLEDGE, status));
   }
 }

@@ -28,11 +28,17 @@ public final class Quickstart {
    * @param args none
    */
   public static void main(String[] args) {
-    EmulatedDevice nic =
-        EmulatedDevice.builder(0x1234, 0x5678).name("demo device").memoryBar(0, 4096).msix(VECTORS).build();
-    long received = Mono.usingWhen(Vfio.open(nic), device -> watch(device, nic), VfioDevice::close).block();
+    EmulatedDevice nic = EmulatedDevice.builder(0x1234, 0x5678)
+        .name("demo device")
+        .memoryBar(0, 4096)
+        .msix(VECTORS)
+        .build();
+    long received = Mono.usingWhen(Vfio.open(nic), device -> watch(device, nic), VfioDevice::close)
+        .block();
     long fired = (long) ROUNDS * VECTORS;
-    System.out.printf("%d signals fired, %d signals counted: %s%n", fired, received, fired == received ? "nothing lost" : "LOST");
+    System.out.printf(
+        "%d signals fired, %d signals counted: %s%n",
+        fired, received, fired == received ? "nothing lost" : "LOST");
     if (fired != received) {
       System.exit(1);
     }
@@ -40,11 +46,11 @@ public final class Quickstart {
 
   private static Mono<Long> watch(VfioDevice device, EmulatedDevice hardware) {
     Vectors msix = device.interrupts().msix();
-    Mono<Void> working = work(hardware).then(msix.disable()); // disabling completes the stream, once all is counted
-    Flux<Interrupt> interrupts =
-        msix.all()
-            .doOnSubscribe(subscription -> working.subscribe())
-            .delayElements(Duration.ofMillis(100)); // a slow consumer
+    Mono<Void> working =
+        work(hardware).then(msix.disable()); // disabling completes the stream, once all is counted
+    Flux<Interrupt> interrupts = msix.all()
+        .doOnSubscribe(subscription -> working.subscribe())
+        .delayElements(Duration.ofMillis(100)); // a slow consumer
     return device
         .config()
         .enableBusMaster() // a device sends MSI-X only as bus master
@@ -60,11 +66,10 @@ public final class Quickstart {
     return Flux.interval(Duration.ofMillis(1))
         .onBackpressureBuffer()
         .take(ROUNDS)
-        .doOnNext(
-            tick -> {
-              for (int vector = 0; vector < VECTORS; vector++) {
-                hardware.raiseMsix(vector);
-              }
-            });
+        .doOnNext(tick -> {
+          for (int vector = 0; vector < VECTORS; vector++) {
+            hardware.raiseMsix(vector);
+          }
+        });
   }
 }
