@@ -7,6 +7,7 @@ module org.reactorvfio {
   requires static reactor.blockhound;
 
   exports org.reactorvfio;
+  exports org.reactorvfio.dma;
   exports org.reactorvfio.emulation;
   exports org.reactorvfio.irq;
   exports org.reactorvfio.operations;

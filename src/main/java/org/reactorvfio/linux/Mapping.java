@@ -16,6 +16,9 @@ import java.nio.ByteOrder;
  * itself goes when no buffer can reach it any more, so that its addresses are never used for something else before.
  */
 public final class Mapping {
+  /** What the address of every mapping is at least a multiple of: the smallest page of x86-64 and aarch64. */
+  public static final int ALIGNMENT = 4096;
+
   private static final Cleaner CLEANER = Cleaner.create();
   private static final Object EMPTY_LOCK = new Object();
   private static int empty = -1;

@@ -1,0 +1,73 @@
+package org.reactorvfio.dma;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import org.reactorvfio.linux.Mapping;
+import reactor.core.publisher.Mono;
+
+/**
+ * Memory that both this process and a device use. Pinned; it stays where it is until it is freed. Threads may share it; the
+ * order of accesses is theirs to see to: {@link java.lang.invoke.VarHandle#releaseFence()} before a doorbell is rung, {@link
+ * java.lang.invoke.VarHandle#acquireFence()} behind the sign that the device has written.
+ */
+public final class DmaBuffer {
+  private final Lease lease;
+  private final Mapping memory;
+
+  DmaBuffer(Lease lease, Mapping memory) {
+    this.lease = lease;
+    this.memory = memory;
+  }
+
+  /**
+   * Returns the memory.
+   *
+   * <p>Using the buffer, or a view of it, after {@link #free()} does no harm to other memory, but is a programming error: the
+   * JVM reports it by an {@link InternalError}, out of the access or, in compiled code, soon after it, with unknown values
+   * read meanwhile. That holds for the buffer's own get, put, equals and hashCode and for VarHandles. Code that goes to the
+   * bare address ends the process: checksums ({@code CRC32}, {@code Adler32}), {@code Deflater}, {@link ByteBuffer#mismatch} on
+   * JDK 17, and native libraries.
+   *
+   * @return a view of its own, position 0, limit {@link #size()}, in little-endian order, which PCI devices use
+   * @throws IllegalStateException if the memory was freed
+   */
+  public ByteBuffer buffer() {
+    if (memory.released()) {
+      throw new IllegalStateException("the DMA buffer was freed");
+    }
+    return lease.mapping().memory().order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  /**
+   * Returns the address that the device uses for the first byte.
+   *
+   * @return the address in the device's address space, unsigned, a multiple of the IOMMU's smallest page, never 0
+   */
+  public long iova() {
+    return lease.mapping().iova();
+  }
+
+  /**
+   * Returns the size.
+   *
+   * @return the size in bytes, a multiple of the IOMMU's smallest page
+   */
+  public long size() {
+    return lease.mapping().size();
+  }
+
+  /**
+   * Takes the memory back from the device, then frees it. Stop the device's use of it first. Freeing twice does nothing.
+   *
+   * @return ends when the memory is freed; if it could not be taken back from the device, the error: then it stays as it was,
+   *     so that the device never writes into memory of other use, and freeing may be tried again
+   */
+  public Mono<Void> free() {
+    return lease.end();
+  }
+
+  @Override
+  public String toString() {
+    return "DmaBuffer[" + lease.mapping() + (memory.released() ? ", freed]" : "]");
+  }
+}
