@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CountDownLatch;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.VfioException;
@@ -26,6 +27,8 @@ final class DmaOperations implements VfioOperations {
   final List<String> calls = new ArrayList<>();
   DmaInfo info =
       new DmaInfo(0x1000, List.of(new DmaInfo.IovaRange(0, 0xffffff)), Integer.MAX_VALUE);
+  final CountDownLatch unmapped = new CountDownLatch(1);
+  Runnable onMap = () -> {};
   Scheduler scheduler = Schedulers.immediate();
 
   @Nullable RuntimeException infoFailure;
@@ -85,7 +88,8 @@ final class DmaOperations implements VfioOperations {
           mapped.put(mapping.iova(), mapping);
           return mapping;
         })
-        .then();
+        .then()
+        .doOnSubscribe(subscription -> onMap.run());
   }
 
   @Override
@@ -93,6 +97,7 @@ final class DmaOperations implements VfioOperations {
     return call(() -> {
       failIf(unmapFailure);
       calls.add(String.format("unmap 0x%x 0x%x", iova, size));
+      unmapped.countDown();
       DmaMapping old = mapped.remove(iova);
       return old == null ? 0 : old.size();
     });

@@ -13,6 +13,8 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -33,7 +35,6 @@ import org.reactorvfio.operations.DmaMapping;
 import reactor.core.Disposable;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
-import reactor.core.scheduler.Scheduler;
 import reactor.core.scheduler.Schedulers;
 import reactor.test.StepVerifier;
 
@@ -262,20 +263,30 @@ class DmaSpaceTest {
   }
 
   @Test
-  void takesBackWhatACancelledAllocationMapped() {
-    Scheduler single = Schedulers.newSingle("device");
-    operations.scheduler = single;
+  void takesBackWhatACancelledAllocationMapped() throws Exception {
+    ExecutorService device = Executors.newSingleThreadExecutor();
+    operations.scheduler = Schedulers.fromExecutorService(device);
     allocate(1);
-    // Holds the device's turn until the allocation waits behind it.
+    long before = dmaMappings();
     CountDownLatch gate = new CountDownLatch(1);
-    single.schedule(() -> await(gate));
+    device.execute(() -> await(gate));
+    CountDownLatch waiting = new CountDownLatch(1);
+    operations.onMap = waiting::countDown;
     Disposable allocation = space.allocate(1).subscribe();
+    await(waiting);
+
     allocation.dispose();
     gate.countDown();
 
+    // The device's turns come in order: the one that takes the memory back is before this.
+    assertThat(operations.unmapped.await(10, TimeUnit.SECONDS)).isTrue();
+    assertThat(operations.calls())
+        .endsWith(
+            "DmaMapping[iova=0x2000, size=0x1000, device reads and writes]", "unmap 0x2000 0x1000");
     run(space.close());
-    assertThat(operations.mappings()).isZero();
-    single.dispose();
+    assertThat(dmaMappings()).isEqualTo(before - 1);
+    device.shutdown();
+    assertThat(device.awaitTermination(10, TimeUnit.SECONDS)).isTrue();
   }
 
   private static void await(CountDownLatch latch) {
