@@ -1,7 +1,7 @@
 package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assumptions.assumeThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -33,9 +33,11 @@ class EduTransportLabTest {
   private static final int COMMAND = 4;
 
   private static VfioOperations open(Backend backend) {
-    assumeThat(backend == Backend.GROUP || "iommufd".equals(System.getenv("VFIO_LAB_GUEST")))
-        .as("this guest has no cdev")
-        .isTrue();
+    // Not AssertJ's assumptions: with TestNG in the class path they end in its exception, which
+    // JUnit counts as an error.
+    assumeTrue(
+        backend != Backend.IOMMUFD || "iommufd".equals(System.getenv("VFIO_LAB_GUEST")),
+        "this guest has no cdev");
     return KernelTransports.of(PciAddress.parse(System.getenv("VFIO_LAB_EDU")), backend)
         .open()
         .block(LONG);
