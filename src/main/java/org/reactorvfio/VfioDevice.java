@@ -3,6 +3,7 @@ package org.reactorvfio;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.dma.DmaSpace;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.RegionInfo;
@@ -33,6 +34,7 @@ public final class VfioDevice {
   private final List<Region> regions;
   private final Interrupts interrupts;
   private final ConfigSpace config;
+  private final DmaSpace dma;
 
   private final AtomicBoolean lost = new AtomicBoolean();
   private final Sinks.Empty<Void> closed = Sinks.empty();
@@ -45,6 +47,7 @@ public final class VfioDevice {
     this.regions = regions;
     this.interrupts = interrupts;
     this.config = ConfigSpace.over(session);
+    this.dma = DmaSpace.over(session);
   }
 
   /** Builds the front door over a transport's operations, which it closes if that fails or is cancelled. */
@@ -172,6 +175,15 @@ public final class VfioDevice {
   }
 
   /**
+   * Returns the memory that the device may use.
+   *
+   * @return the device's DMA address space
+   */
+  public DmaSpace dma() {
+    return dma;
+  }
+
+  /**
    * Resets the function. Interrupts stay armed and DMA memory mapped; the device's registers are lost, and mapped regions are
    * out of reach meanwhile.
    *
@@ -226,6 +238,7 @@ public final class VfioDevice {
             interrupts.close(),
             Mono.<Void>fromRunnable(session::closeMappings)
                 .subscribeOn(Schedulers.boundedElastic()),
+            dma.close(),
             session.close())
         .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))
         .then()
