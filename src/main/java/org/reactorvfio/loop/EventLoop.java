@@ -374,8 +374,9 @@ public class EventLoop implements Disposable {
       } while (registered > 0 || !leave(this));
     }
 
+    // No Thread.onSpinWait(): a system call is pause enough, and BlockHound takes the hint for a
+    // blocking call.
     private int spin() {
-      Thread.onSpinWait();
       return EventLoop.poll(poll, 0);
     }
 
@@ -418,7 +419,6 @@ public class EventLoop implements Disposable {
     }
     while (self.unreadWakes > 0) {
       self.unreadWakes -= self.wake.take();
-      Thread.onSpinWait();
     }
     self.close();
     return true;

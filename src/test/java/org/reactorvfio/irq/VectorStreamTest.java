@@ -14,6 +14,7 @@ import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.linux.TestEventFds;
 import org.reactorvfio.operations.Irqs;
+import reactor.core.CoreSubscriber;
 import reactor.core.publisher.BaseSubscriber;
 import reactor.test.StepVerifier;
 
@@ -379,7 +380,8 @@ class VectorStreamTest extends InterruptTestBase {
     }
   }
 
-  private static final class RawSubscriber implements org.reactivestreams.Subscriber<Interrupt> {
+  /** Reactor hands it our own subscription, and checks nothing itself. */
+  private static final class RawSubscriber implements CoreSubscriber<Interrupt> {
     private final AtomicReference<Subscription> subscription;
     private final List<Throwable> errors;
 
