@@ -97,6 +97,7 @@ final class PendingSignals implements CoreSubscriber<Interrupt> {
       if (!take()) {
         throw new IllegalStateException("the eventfd held no signal");
       }
+      deliver();
       filled = true;
     }
 

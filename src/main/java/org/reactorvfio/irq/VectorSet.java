@@ -145,6 +145,11 @@ class VectorSet implements Vectors {
     return armed.get(vector);
   }
 
+  /** How many streams of all vectors there are. Any thread. */
+  final int mergedStreams() {
+    return everything.size();
+  }
+
   /** The stream of an armed vector. */
   final <T extends Interrupt> Flux<T> stream(int vector) {
     return new InterruptFlux<>(actual -> {
@@ -157,7 +162,7 @@ class VectorSet implements Vectors {
       InterruptSubscription<T> subscription =
           new InterruptSubscription<>(actual, loop, false, () -> {});
       actual.onSubscribe(subscription);
-      attach(subscription, source);
+      source.join(subscription);
     });
   }
 
@@ -177,7 +182,7 @@ class VectorSet implements Vectors {
           .subscribe(
               source -> {
                 lease.acquired(source);
-                attach(subscription, source);
+                source.join(subscription);
               },
               e -> onLoop(() -> subscription.end(e)));
     });
@@ -203,7 +208,7 @@ class VectorSet implements Vectors {
     for (int i = 0; i < armed.length(); i++) {
       VectorSource source = armed.get(i);
       if (source != null) {
-        attach(all.subscription, source);
+        source.join(all.subscription);
       }
     }
   }
@@ -218,10 +223,6 @@ class VectorSet implements Vectors {
     private void forget() {
       everything.remove(subscription);
     }
-  }
-
-  private void attach(InterruptSubscription<?> subscription, VectorSource source) {
-    onLoop(() -> subscription.attach(source));
   }
 
   /** Does something on the loop's thread, or at once if the loop has none. */
@@ -477,7 +478,7 @@ class VectorSet implements Vectors {
     }
     for (InterruptSubscription<Interrupt> subscription : everything) {
       for (VectorSource source : created) {
-        attach(subscription, source);
+        source.join(subscription);
       }
     }
     return Mono.empty();

@@ -1,10 +1,12 @@
 package org.reactorvfio.irq;
 
 import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.EventSource;
+import org.reactorvfio.loop.LoopTask;
 
 /**
  * One armed vector: its eventfd on the loop, how much was taken from it, and who gets it. For the loop's thread, except where
@@ -24,6 +26,11 @@ class VectorSource extends EventSource {
   final int vector;
   private final EventFd eventFd;
   private final @Nullable Interrupt[] elements = new Interrupt[CACHED_COUNTS + 1];
+
+  /** Subscribers on their way in, newest first. Any thread. */
+  private final AtomicReference<@Nullable Joining> joining = new AtomicReference<>();
+
+  private final LoopTask admission = LoopTask.of(this::welcome);
 
   private Cursor[] cursors = NONE;
   private long taken;
@@ -104,6 +111,8 @@ class VectorSource extends EventSource {
     if (count <= 0) {
       return false;
     }
+    // Who subscribed before a signal has a part in it, even if the loop comes to the signal first.
+    admit();
     taken += count;
     onTaken(cursors);
     return true;
@@ -157,7 +166,52 @@ class VectorSource extends EventSource {
     }
   }
 
-  /** Lets a subscriber in. Returns false if the vector was closed before. */
+  /** Has a subscriber let in: it sees every signal from now on. Any thread. */
+  final void join(InterruptSubscription<?> subscription) {
+    Joining head;
+    do {
+      head = joining.get();
+    } while (!joining.compareAndSet(head, new Joining(subscription, head)));
+    loop.schedule(admission);
+  }
+
+  /** Offers those who joined what there is: something is pending, or the vector is parked and wants to be read. */
+  private void welcome() {
+    if (admit()) {
+      deliver();
+    }
+  }
+
+  private boolean admit() {
+    if (joining.get() == null) {
+      return false;
+    }
+    Joining newest = joining.getAndSet(null);
+    Joining oldest = null;
+    while (newest != null) {
+      Joining next = newest.next;
+      newest.next = oldest;
+      oldest = newest;
+      newest = next;
+    }
+    for (Joining next = oldest; next != null; next = next.next) {
+      next.subscription.attach(this);
+    }
+    return true;
+  }
+
+  private static final class Joining {
+    final InterruptSubscription<?> subscription;
+
+    @Nullable Joining next;
+
+    Joining(InterruptSubscription<?> subscription, @Nullable Joining next) {
+      this.subscription = subscription;
+      this.next = next;
+    }
+  }
+
+  /** Lets a subscriber in, who is to be offered what there is. Returns false if the vector was closed before. */
   final boolean attach(InterruptSubscription<?> subscription) {
     if (closed) {
       return false;
@@ -172,9 +226,6 @@ class VectorSource extends EventSource {
     subscription.adopt(cursor);
     cursors = Arrays.copyOf(cursors, cursors.length + 1);
     cursors[cursors.length - 1] = cursor;
-    // Either something is pending, or the vector is parked and wants to be read: both happen in the
-    // subscription's turn.
-    subscription.offer(cursor);
     return true;
   }
 
