@@ -12,4 +12,7 @@ module org.reactorvfio {
   exports org.reactorvfio.irq;
   exports org.reactorvfio.operations;
   exports org.reactorvfio.region;
+
+  provides reactor.blockhound.integration.BlockHoundIntegration with
+      org.reactorvfio.linux.VfioBlockHoundIntegration;
 }
