@@ -6,7 +6,7 @@
  *   eventfd_twin saturated block|spin vectors count            prints the time of one sweep a line, sorted
  *
  * A sweep is the delivery of one event of every vector, all being ready; the reader makes them ready anew between sweeps,
- * which is not counted. Some more come first, a tenth as many and at least one of every vector, which are not counted either.
+ * which is not counted. What is measured comes behind a warm-up.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -21,6 +21,7 @@
 #include "writer.h"
 
 #define BATCH 1024
+#define WARM_UP_EVENTS 3000
 
 struct twin {
   int epoll;
@@ -102,8 +103,7 @@ int main(int argc, char **argv) {
       .count = atoi(argv[4]),
   };
   check(twin.epoll >= 0, "epoll_create1");
-  int least = twin.saturated ? 1 : twin.vectors;
-  twin.warm_up = twin.count / 10 > least ? twin.count / 10 : least;
+  twin.warm_up = twin.saturated ? WARM_UP_EVENTS / twin.vectors + 1 : WARM_UP_EVENTS;
   twin.sweep = -twin.warm_up;
   struct rlimit files;
   check(getrlimit(RLIMIT_NOFILE, &files) == 0, "getrlimit");

@@ -1,11 +1,14 @@
 package org.reactorvfio.bench;
 
 import java.io.PrintStream;
+import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.bench.LibraryReader.Streams;
 import org.reactorvfio.bench.Measurement.Kind;
 import org.reactorvfio.irq.WaitStrategy;
@@ -13,15 +16,16 @@ import org.reactorvfio.irq.WaitStrategy;
 /**
  * The library beside the C twin, round by round in turn, so that whatever else the machine does hits both alike.
  *
- * <p>Argument: the number of rounds.
+ * <p>Arguments: the number of rounds; a regular expression for the rows to measure, such as "latency .* block 1".
  */
 public final class EventFdBenchmark {
   private static final int[] VECTORS = {1, 64, 2048};
-  private static final int PINGS = 2_000;
+  private static final int PINGS = 3_000;
   private static final int SWEPT_EVENTS = 60_000;
 
   private static final String C = "C twin";
   private static final String LIBRARY = "reactor-vfio";
+  private static final String ONE_BY_ONE = "reactor-vfio, request(1)";
   private static final String MERGED = "reactor-vfio, all()";
   private static final String INTX = "reactor-vfio, INTx";
   private static final String NETTY = "Netty epoll";
@@ -29,7 +33,7 @@ public final class EventFdBenchmark {
   private final List<Cell> cells = new ArrayList<>();
   private final PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
 
-  private EventFdBenchmark() {
+  private EventFdBenchmark(Pattern rows) {
     for (int vectors : VECTORS) {
       for (String wait : List.of("block", "spin")) {
         WaitStrategy strategy = wait.equals("spin") ? WaitStrategy.spin() : WaitStrategy.block();
@@ -41,6 +45,7 @@ public final class EventFdBenchmark {
         latency(NETTY, wait, vectors, netty);
         saturated(C, wait, vectors, null);
         saturated(LIBRARY, wait, vectors, perVector);
+        saturated(ONE_BY_ONE, wait, vectors, LibraryReader.of(Streams.ONE_BY_ONE, strategy));
         saturated(MERGED, wait, vectors, LibraryReader.of(Streams.MERGED, strategy));
         saturated(NETTY, wait, vectors, netty);
       }
@@ -51,6 +56,7 @@ public final class EventFdBenchmark {
         1,
         LibraryReader.of(Streams.PER_VECTOR, WaitStrategy.adaptive(Duration.ofMillis(1))));
     latency(INTX, "block", 1, LibraryReader.of(Streams.INTX, WaitStrategy.block()));
+    cells.removeIf(cell -> !rows.matcher(cell.name()).matches());
   }
 
   private void latency(String reader, String wait, int vectors, Reader.Factory factory) {
@@ -65,7 +71,8 @@ public final class EventFdBenchmark {
   /** Runs the rounds and prints the tables. */
   public static void main(String[] args) throws Exception {
     int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 11;
-    new EventFdBenchmark().run(rounds);
+    String rows = args.length > 1 ? args[1] : ".*";
+    new EventFdBenchmark(Pattern.compile(rows)).run(rounds);
     // Nothing is left to wait for: not for the schedulers either.
     System.exit(0);
   }
@@ -86,20 +93,20 @@ public final class EventFdBenchmark {
         System.getProperty("java.version"),
         System.getProperty("os.version"),
         Runtime.getRuntime().availableProcessors(),
-        java.lang.management.ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage());
+        ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage());
     printLatencies();
     printSaturated();
     printTargets();
   }
 
-  private Cell cell(Kind kind, String reader, String wait, int vectors) {
-    return cells.stream()
-        .filter(c -> c.kind == kind
-            && c.reader.equals(reader)
-            && c.wait.equals(wait)
-            && c.vectors == vectors)
-        .findFirst()
-        .orElseThrow();
+  /** A row by its name; null if it was not measured. */
+  private @Nullable Cell cell(Kind kind, String reader, String wait, int vectors) {
+    String name = Cell.name(kind, reader, wait, vectors);
+    return cells.stream().filter(c -> c.name().equals(name)).findFirst().orElse(null);
+  }
+
+  private static String ratio(Cell cell, @Nullable Cell other, double share) {
+    return other == null || cell == other ? "" : cell.ratio(other, share).format(1, 2);
   }
 
   private void printLatencies() {
@@ -107,8 +114,8 @@ public final class EventFdBenchmark {
     out.println("Latency, from before write(2) to the callback, one signal at a time, us");
     out.println();
     out.println("| reader | wait | vectors | p50 | p99 | p99.9 | p50 / C | p99 / C | "
-        + "p50 / C blocking | bytes an event |");
-    out.println("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        + "p50 / C blocking | bytes an event | quiet |");
+    out.println("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (Cell cell : cells) {
       if (cell.kind == Kind.LATENCY) {
         Cell same =
@@ -116,17 +123,18 @@ public final class EventFdBenchmark {
         Cell blocking = cell(Kind.LATENCY, C, "block", cell.vectors);
         out.printf(
             Locale.ROOT,
-            "| %s | %s | %d | %s | %s | %s | %s | %s | %.2f | %s |%n",
+            "| %s | %s | %d | %s | %s | %s | %s | %s | %s | %s | %d |%n",
             cell.reader,
             cell.wait,
             cell.vectors,
             cell.nanos(0.5).format(1000, 1),
             cell.nanos(0.99).format(1000, 1),
             cell.nanos(0.999).format(1000, 1),
-            cell == same ? "" : cell.ratio(same, 0.5).format(1, 2),
-            cell == same ? "" : cell.ratio(same, 0.99).format(1, 2),
-            cell.ratio(blocking, 0.5).median(),
-            bytes(cell));
+            ratio(cell, same, 0.5),
+            ratio(cell, same, 0.99),
+            ratio(cell, blocking, 0.5),
+            bytes(cell),
+            cell.quiet());
       }
     }
   }
@@ -144,14 +152,14 @@ public final class EventFdBenchmark {
         Cell one = cell(Kind.SATURATED, cell.reader, cell.wait, 1);
         out.printf(
             Locale.ROOT,
-            "| %s | %s | %d | %s | %,.0f | %s | %.2f | %s |%n",
+            "| %s | %s | %d | %s | %,.0f | %s | %s | %s |%n",
             cell.reader,
             cell.wait,
             cell.vectors,
             cell.nanos(0.5).format(1, 0),
             1e9 / cell.nanos(0.5).median(),
-            cell == c ? "" : cell.ratio(c, 0.5).format(1, 2),
-            cell.ratio(one, 0.5).median(),
+            ratio(cell, c, 0.5),
+            ratio(cell, one, 0.5),
             bytes(cell));
       }
     }
@@ -171,19 +179,26 @@ public final class EventFdBenchmark {
     Cell spinning = cell(Kind.LATENCY, LIBRARY, "spin", 1);
     Cell many = cell(Kind.SATURATED, LIBRARY, "block", 2048);
     Cell one = cell(Kind.SATURATED, LIBRARY, "block", 1);
-    double bytes = cells.stream()
-        .filter(cell -> cell.reader.startsWith(LIBRARY))
-        .mapToDouble(Cell::bytes)
-        .max()
-        .orElseThrow();
     out.println();
     out.println("| target | limit | measured | |");
     out.println("| --- | --- | --- | --- |");
-    target("blocking p50 / C", 1.10, library.ratio(c, 0.5).median());
-    target("blocking p99 / C", 1.10, library.ratio(c, 0.99).median());
-    target("spinning p50 / blocking C", 0.25, spinning.ratio(c, 0.5).median());
-    target("an event at 2,048 vectors / at 1", 1.2, many.ratio(one, 0.5).median());
-    target("bytes an event, INTx with its acknowledgement included", 0, bytes);
+    target("blocking p50 / C", 1.10, library, c, 0.5);
+    target("blocking p99 / C", 1.10, library, c, 0.99);
+    target("spinning p50 / blocking C", 0.25, spinning, c, 0.5);
+    target("an event at 2,048 vectors / at 1", 1.2, many, one, 0.5);
+    cells.stream()
+        .filter(cell -> cell.reader.startsWith(LIBRARY))
+        .mapToDouble(Cell::bytes)
+        .max()
+        .ifPresent(
+            bytes -> target("bytes an event, INTx with its acknowledgement included", 0, bytes));
+  }
+
+  private void target(
+      String name, double limit, @Nullable Cell cell, @Nullable Cell other, double share) {
+    if (cell != null && other != null) {
+      target(name, limit, cell.ratio(other, share).median());
+    }
   }
 
   private void target(String name, double limit, double measured) {

@@ -2,16 +2,23 @@ package org.reactorvfio.bench;
 
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.LongConsumer;
+import org.reactivestreams.Subscription;
+import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.irq.InterruptLoop;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.irq.WaitStrategy;
 import reactor.core.Disposable;
 import reactor.core.Disposables;
+import reactor.core.publisher.BaseSubscriber;
 
-/** The library: MSI-X vectors, each a stream, or all in one stream; or INTx, acknowledged in onNext. */
+/**
+ * The library: MSI-X vectors, each a stream, with unbounded demand or asked for one by one, or all in one stream; or INTx,
+ * acknowledged in onNext.
+ */
 final class LibraryReader implements Reader {
   enum Streams {
     PER_VECTOR,
+    ONE_BY_ONE,
     MERGED,
     INTX
   }
@@ -54,6 +61,11 @@ final class LibraryReader implements Reader {
               interrupts.msix().vector(i).subscribe(signals -> handler.accept(signals.count())));
         }
       }
+      case ONE_BY_ONE -> {
+        for (int i = 0; i < vectors; i++) {
+          subscriptions.add(interrupts.msix().vector(i).subscribeWith(new OneByOne(handler)));
+        }
+      }
       case MERGED ->
         subscriptions.add(
             interrupts.msix().all().subscribe(signals -> handler.accept(signals.count())));
@@ -77,6 +89,25 @@ final class LibraryReader implements Reader {
         throw new IllegalStateException(
             "INTx: " + acknowledged + " acknowledged, unmasked " + unmasked + " times");
       }
+    }
+  }
+
+  private static final class OneByOne extends BaseSubscriber<Interrupt> {
+    private final LongConsumer handler;
+
+    OneByOne(LongConsumer handler) {
+      this.handler = handler;
+    }
+
+    @Override
+    protected void hookOnSubscribe(Subscription subscription) {
+      request(1);
+    }
+
+    @Override
+    protected void hookOnNext(Interrupt signals) {
+      handler.accept(signals.count());
+      request(1);
     }
   }
 }

@@ -14,17 +14,18 @@ import java.util.stream.LongStream;
  * @param bytesPerEvent what an event allocated; not a number for C
  */
 record Measurement(Samples samples, double bytesPerEvent) {
+  /**
+   * How many events go before those that count. By then each vector has had its first event, and a Java loop that
+   * began in the interpreter has been replaced by a compiled one.
+   */
+  private static final int WARM_UP_EVENTS = 3_000;
+
   private static final long PAUSE_NANOS = 50_000;
 
   /** What is measured. */
   enum Kind {
     LATENCY,
     SATURATED
-  }
-
-  /** How many events or sweeps go before those that count: each vector has had its first event by then. */
-  private static int warmUp(Kind kind, int vectors, int count) {
-    return kind == Kind.LATENCY ? Math.max(count / 10, vectors) : Math.max(count / 10, 1);
   }
 
   static Measurement java(Kind kind, Reader.Factory factory, int vectors, int count)
@@ -37,13 +38,12 @@ record Measurement(Samples samples, double bytesPerEvent) {
   }
 
   private static Measurement latency(Reader reader, int vectors, int count) throws Exception {
-    int warmUp = warmUp(Kind.LATENCY, vectors, count);
-    Handler.Latency handler = new Handler.Latency(warmUp, count);
+    Handler.Latency handler = new Handler.Latency(WARM_UP_EVENTS, count);
     reader.start(handler::onEvent);
     Samples samples = new Samples(count);
     // A thread of its own, since the writer pins the thread it runs on.
     FutureTask<Boolean> writer =
-        new FutureTask<>(() -> ping(reader, vectors, handler, new Samples(warmUp))
+        new FutureTask<>(() -> ping(reader, vectors, handler, new Samples(WARM_UP_EVENTS))
             && ping(reader, vectors, handler, samples));
     new Thread(writer, "bench-writer").start();
     if (!writer.get()) {
@@ -68,8 +68,8 @@ record Measurement(Samples samples, double bytesPerEvent) {
 
   private static Measurement saturated(Reader reader, int vectors, int count) throws Exception {
     Samples samples = new Samples(count);
-    Handler.Sweeps handler = new Handler.Sweeps(
-        reader.eventfds(), vectors, warmUp(Kind.SATURATED, vectors, count), samples);
+    int warmUp = WARM_UP_EVENTS / vectors + 1;
+    Handler.Sweeps handler = new Handler.Sweeps(reader.eventfds(), vectors, warmUp, samples);
     reader.start(handler::onEvent);
     NativeWriter.fill(reader.eventfds(), vectors);
     handler.await();
