@@ -1,11 +1,13 @@
 package org.reactorvfio.emulation;
 
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceNotFoundException;
 import org.reactorvfio.linux.Errno;
+import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
@@ -21,12 +23,12 @@ import reactor.core.publisher.Mono;
  */
 public final class EmulatedDevice implements VfioTransport {
   private final String name;
-  private final @Nullable Bar[] bars;
+  private final @Nullable Bar[] bars = new Bar[Builder.BAR_COUNT];
   private final @Nullable Runnable onReset;
   private final Object lock = new Object();
   private final EmulatedConfigSpace config;
   private final EmulatedIrqs irqs;
-  private final EmulatedMemory memory = new EmulatedMemory();
+  private final EmulatedMemory memory;
 
   // Guarded by the lock.
   private boolean open;
@@ -35,14 +37,23 @@ public final class EmulatedDevice implements VfioTransport {
   private EmulatedDevice(Builder spec) {
     this.name = spec.name;
     this.onReset = spec.onReset;
-    this.bars = new Bar[spec.bars.length];
+    this.memory = new EmulatedMemory(spec.addressSpace);
+    this.irqs = new EmulatedIrqs(spec, lock, this::messagesChanged);
     for (int i = 0; i < bars.length; i++) {
-      Function<EmulatedDevice, RegisterHandler> registers = spec.registers[i];
-      Bar bar = spec.bars[i];
-      bars[i] = bar == null || registers == null ? bar : new Bar(bar.size(), registers.apply(this));
+      Bar.Plan plan = spec.bars[i];
+      bars[i] = plan == null ? null : plan.build(this);
     }
-    this.config = new EmulatedConfigSpace(spec);
-    this.irqs = new EmulatedIrqs(spec, lock, this::msiChanged);
+    int msixBar = Builder.BAR_COUNT - 1;
+    if (spec.msix > 0) {
+      while (msixBar >= 0 && bars[msixBar] != null) {
+        msixBar--;
+      }
+      if (msixBar < 0) {
+        throw new IllegalArgumentException("MSI-X needs a BAR of its own, and none is left");
+      }
+      bars[msixBar] = Bar.msixTable(spec.msix);
+    }
+    this.config = new EmulatedConfigSpace(spec, bars, msixBar);
   }
 
   /**
@@ -58,20 +69,23 @@ public final class EmulatedDevice implements VfioTransport {
 
   @Override
   public Mono<VfioOperations> open() {
-    return Mono.fromCallable(() -> {
-      synchronized (lock) {
-        if (gone) {
-          throw new DeviceNotFoundException(
-              "open", name, Errno.ENODEV, "the device was unplugged", "build another one");
-        }
-        if (open) {
-          throw new DeviceBusyException(
-              "open", name, Errno.EBUSY, "it is open already", "close it first");
-        }
-        open = true;
-        return new EmulatedOperations(this);
+    return Mono.<VfioOperations>fromCallable(this::openNow)
+        .doOnDiscard(EmulatedOperations.class, operations -> operations.close().subscribe());
+  }
+
+  private EmulatedOperations openNow() {
+    synchronized (lock) {
+      if (gone) {
+        throw new DeviceNotFoundException(
+            "open", name, Errno.ENODEV, "the device was unplugged", "build another one");
       }
-    });
+      if (open) {
+        throw new DeviceBusyException(
+            "open", name, Errno.EBUSY, "it is open already", "close it first");
+      }
+      open = true;
+      return new EmulatedOperations(this);
+    }
   }
 
   /**
@@ -108,7 +122,9 @@ public final class EmulatedDevice implements VfioTransport {
    */
   public void assertIntx(boolean asserted) {
     synchronized (lock) {
-      irqs.assertLine(asserted);
+      if (!gone) {
+        irqs.assertLine(asserted);
+      }
     }
   }
 
@@ -119,7 +135,7 @@ public final class EmulatedDevice implements VfioTransport {
    */
   public boolean raiseError() {
     synchronized (lock) {
-      return irqs.single(Irqs.ERR);
+      return !gone && irqs.single(Irqs.ERR);
     }
   }
 
@@ -130,14 +146,20 @@ public final class EmulatedDevice implements VfioTransport {
    */
   public boolean requestRelease() {
     synchronized (lock) {
-      return irqs.single(Irqs.REQ);
+      return !gone && irqs.single(Irqs.REQ);
     }
   }
 
-  /** Takes the device away without asking: from now on every operation fails with {@code DeviceLostException}. */
+  /**
+   * Takes the device away: tells the driver (REQ), and does not wait. From now on every operation but closing fails with {@code
+   * DeviceLostException}, and the device does nothing any more.
+   */
   public void unplug() {
     synchronized (lock) {
-      gone = true;
+      if (!gone) {
+        irqs.single(Irqs.REQ);
+        gone = true;
+      }
     }
   }
 
@@ -150,7 +172,7 @@ public final class EmulatedDevice implements VfioTransport {
    *     device's access would be stopped by the IOMMU
    */
   public boolean readMemory(long iova, ByteBuffer destination) {
-    return busMaster() && memory.read(iova, destination);
+    return busMaster() ? memory.read(iova, destination) : memory.refuse();
   }
 
   /**
@@ -161,7 +183,7 @@ public final class EmulatedDevice implements VfioTransport {
    * @return true if the bytes were written; false as for {@link #readMemory}
    */
   public boolean writeMemory(long iova, ByteBuffer source) {
-    return busMaster() && memory.write(iova, source);
+    return busMaster() ? memory.write(iova, source) : memory.refuse();
   }
 
   /**
@@ -171,8 +193,44 @@ public final class EmulatedDevice implements VfioTransport {
    */
   public boolean msiEnabled() {
     synchronized (lock) {
-      return irqs.msiEnabled();
+      return config.msiOn();
     }
+  }
+
+  /**
+   * Tells whether the driver has enabled MSI-X.
+   *
+   * @return true if messages go by MSI-X instead of INTx
+   */
+  public boolean msixEnabled() {
+    synchronized (lock) {
+      return irqs.enabled(Irqs.MSIX);
+    }
+  }
+
+  /**
+   * Tells how often {@link #readMemory} and {@link #writeMemory} were refused. A driver never learns of that, here as on real
+   * devices; a test can.
+   *
+   * @return the number of refused accesses since the device was built
+   */
+  public long refusedAccesses() {
+    return memory.refused();
+  }
+
+  /**
+   * Returns the memory behind a BAR of plain memory, as the device sees it.
+   *
+   * @param index the BAR's number, 0 to 5
+   * @return the memory, little-endian; not synchronized with what the driver does
+   * @throws IllegalArgumentException if that BAR is not one of plain memory
+   */
+  public ByteBuffer barMemory(int index) {
+    Bar bar = bars[Builder.ranged("BAR", index, 0, bars.length - 1)];
+    if (bar != null && bar.registers() instanceof Bar.Memory plain) {
+      return plain.bytes().duplicate().order(ByteOrder.LITTLE_ENDIAN);
+    }
+    throw new IllegalArgumentException("BAR " + index + " is not one of plain memory");
   }
 
   /**
@@ -227,21 +285,29 @@ public final class EmulatedDevice implements VfioTransport {
     return onReset != null;
   }
 
+  /** Whether the BARs answer. */
   boolean memoryEnabled() {
-    return (config.command() & EmulatedConfigSpace.COMMAND_MEMORY) != 0;
+    return (config.command() & EmulatedConfigSpace.COMMAND_MEMORY) != 0 && config.awake();
   }
 
   boolean isGone() {
     return gone;
   }
 
+  /** The driver has written to config space. */
   void configWritten() {
+    if (config.takeFunctionReset()) {
+      resetRegisters();
+    }
     irqs.disableLine((config.command() & EmulatedConfigSpace.COMMAND_INTX_DISABLE) != 0);
     irqs.busMaster((config.command() & EmulatedConfigSpace.COMMAND_MASTER) != 0);
+    irqs.msiOn(config.msiOn());
   }
 
-  private void msiChanged() {
-    config.showMsi(irqs.msiEnabled());
+  private void messagesChanged() {
+    config.showMsi(irqs.enabled(Irqs.MSI));
+    config.showMsix(irqs.enabled(Irqs.MSIX));
+    irqs.msiOn(config.msiOn());
   }
 
   /** The registers are lost; the command register comes back as it was. */
@@ -249,9 +315,14 @@ public final class EmulatedDevice implements VfioTransport {
     int command = config.command();
     config.reset();
     config.setCommand(command);
-    msiChanged();
+    messagesChanged();
+    resetDevice();
+  }
+
+  private void resetDevice() {
     Runnable handler = onReset;
     if (handler != null) {
+      irqs.assertLine(false);
       handler.run();
     }
   }
@@ -262,11 +333,8 @@ public final class EmulatedDevice implements VfioTransport {
     memory.clear();
     config.reset();
     configWritten();
-    Runnable handler = onReset;
-    if (handler != null) {
-      handler.run();
-    }
     open = false;
+    resetDevice();
   }
 
   /** Describes a function. */
@@ -275,19 +343,19 @@ public final class EmulatedDevice implements VfioTransport {
 
     final int vendor;
     final int device;
-    final @Nullable Bar[] bars = new Bar[BAR_COUNT];
-    final @Nullable Function<EmulatedDevice, RegisterHandler>[] registers = functions();
+    final Bar.@Nullable Plan[] bars = new Bar.Plan[BAR_COUNT];
     String name;
     int subsystemVendor;
     int subsystem;
     int classCode = 0xff_0000;
     int revision;
+    boolean pciExpress;
     boolean intx;
     int msi;
     int msix;
-    int msixBar;
     boolean resizable = true;
     int availableVectors = Integer.MAX_VALUE;
+    DmaInfo addressSpace = EmulatedMemory.INTEL;
 
     @Nullable Runnable onReset;
 
@@ -295,11 +363,6 @@ public final class EmulatedDevice implements VfioTransport {
       this.vendor = ranged("vendor id", vendor, 0, 0xffff);
       this.device = ranged("device id", device, 0, 0xffff);
       this.name = String.format("emulated %04x:%04x", vendor, device);
-    }
-
-    @SuppressWarnings("unchecked")
-    private static @Nullable Function<EmulatedDevice, RegisterHandler>[] functions() {
-      return (Function<EmulatedDevice, RegisterHandler>[]) new Function<?, ?>[BAR_COUNT];
     }
 
     /**
@@ -360,17 +423,37 @@ public final class EmulatedDevice implements VfioTransport {
      */
     public Builder registerBar(
         int index, long size, Function<EmulatedDevice, RegisterHandler> handler) {
-      bar(index, new Bar(size, new Unreadable()));
-      registers[index] = handler;
-      return this;
+      return bar(index, new Bar.Plan(size, handler));
     }
 
-    private Builder bar(int index, Bar bar) {
+    private Builder bar(int index, Bar.Plan bar) {
       ranged("BAR", index, 0, BAR_COUNT - 1);
       if (bars[index] != null) {
         throw new IllegalArgumentException("BAR " + index + " is taken");
       }
       bars[index] = bar;
+      return this;
+    }
+
+    /**
+     * Makes the function a PCI Express endpoint: 4,096 bytes of config space, and capabilities for PCI Express and power
+     * management. Without this it is a conventional PCI device.
+     *
+     * @return this builder
+     */
+    public Builder pciExpress() {
+      pciExpress = true;
+      return this;
+    }
+
+    /**
+     * Chooses the address space the device sees. By default it is that of an Intel IOMMU.
+     *
+     * @param value page sizes, usable ranges and the largest number of mappings
+     * @return this builder
+     */
+    public Builder addressSpace(DmaInfo value) {
+      addressSpace = value;
       return this;
     }
 
@@ -442,21 +525,12 @@ public final class EmulatedDevice implements VfioTransport {
     }
 
     /**
-     * Builds the device.
+     * Builds the device. A builder can build several; they share nothing.
      *
      * @return the device, ready to be opened
+     * @throws IllegalArgumentException if no BAR is left for the MSI-X table
      */
     public EmulatedDevice build() {
-      if (msix > 0) {
-        msixBar = BAR_COUNT - 1;
-        while (msixBar > 0 && bars[msixBar] != null) {
-          msixBar--;
-        }
-        // 16 bytes a vector for the table and a bit each for what is pending, which drivers cannot
-        // see through VFIO.
-        long size = Math.max(4096, Long.highestOneBit(msix * 17L) << 1);
-        bar(msixBar, new Bar(size, new Unreadable()));
-      }
       return new EmulatedDevice(this);
     }
 
@@ -466,19 +540,6 @@ public final class EmulatedDevice implements VfioTransport {
             what + " " + value + " is not in " + least + ".." + most);
       }
       return value;
-    }
-  }
-
-  /** What VFIO shows of an MSI-X table: all ones, and writes are dropped. */
-  private record Unreadable() implements RegisterHandler {
-    @Override
-    public long read(long offset, int width) {
-      return -1;
-    }
-
-    @Override
-    public void write(long offset, int width, long value) {
-      // dropped, as the kernel does
     }
   }
 }

@@ -20,28 +20,29 @@ import reactor.core.scheduler.Schedulers;
 public final class EmulatedEdu implements VfioTransport {
   private static final Duration REAL_DMA_TIME = Duration.ofMillis(100);
   private static final Duration FACTORIAL_TIME = Duration.ofMillis(1);
+  private static final long REAL_DMA_MASK = (1L << 28) - 1;
   private static final long BAR_SIZE = 1 << 20;
 
   private final EmulatedDevice device;
 
-  private EmulatedEdu(Scheduler scheduler, Duration dmaTime) {
+  private EmulatedEdu(Scheduler scheduler, Duration dmaTime, long dmaMask) {
     this.device = EmulatedDevice.builder(0x1234, 0x11e8)
         .name("emulated edu")
         .classCode(0x00_ff00, 0x10)
         .subsystem(0x1af4, 0x1100)
-        .registerBar(0, BAR_SIZE, edu -> new Registers(edu, scheduler, dmaTime))
+        .registerBar(0, BAR_SIZE, edu -> new Registers(edu, scheduler, dmaTime, dmaMask))
         .intx()
         .msi(1)
         .build();
   }
 
   /**
-   * Makes a device that takes its time as the real one does: 100 ms for a DMA transfer.
+   * Makes a device as the real one is by default: 100 ms for a DMA transfer, addresses of 28 bits.
    *
    * @return the device
    */
   public static EmulatedEdu create() {
-    return create(Schedulers.parallel(), REAL_DMA_TIME);
+    return create(Schedulers.parallel(), REAL_DMA_TIME, REAL_DMA_MASK);
   }
 
   /**
@@ -49,10 +50,11 @@ public final class EmulatedEdu implements VfioTransport {
    *
    * @param scheduler runs the device's own activity; it must not block
    * @param dmaTime how long a DMA transfer takes
+   * @param dmaMask the address bits the device drives; higher ones are lost, so that it reaches another address
    * @return the device
    */
-  public static EmulatedEdu create(Scheduler scheduler, Duration dmaTime) {
-    return new EmulatedEdu(scheduler, dmaTime);
+  public static EmulatedEdu create(Scheduler scheduler, Duration dmaTime, long dmaMask) {
+    return new EmulatedEdu(scheduler, dmaTime, dmaMask);
   }
 
   /**
@@ -103,6 +105,7 @@ public final class EmulatedEdu implements VfioTransport {
     private final EmulatedDevice device;
     private final Scheduler scheduler;
     private final Duration dmaTime;
+    private final long dmaMask;
     private final ByteBuffer buffer = ByteBuffer.allocate(BUFFER_SIZE);
 
     private int liveness;
@@ -114,10 +117,11 @@ public final class EmulatedEdu implements VfioTransport {
     private long count;
     private long command;
 
-    Registers(EmulatedDevice device, Scheduler scheduler, Duration dmaTime) {
+    Registers(EmulatedDevice device, Scheduler scheduler, Duration dmaTime, long dmaMask) {
       this.device = device;
       this.scheduler = scheduler;
       this.dmaTime = dmaTime;
+      this.dmaMask = dmaMask;
     }
 
     private static boolean legal(long offset, int width) {
@@ -198,9 +202,9 @@ public final class EmulatedEdu implements VfioTransport {
         if (at >= 0 && count >= 0 && count <= BUFFER_SIZE - at) {
           ByteBuffer window = buffer.slice((int) at, (int) count);
           if (toMemory) {
-            device.writeMemory(destination, window);
+            device.writeMemory(destination & dmaMask, window);
           } else {
-            device.readMemory(source, window);
+            device.readMemory(source & dmaMask, window);
           }
         }
         command &= ~(long) DMA_RUN;

@@ -27,7 +27,8 @@ final class EmulatedIrqs {
   private final IrqInfo[] infos;
   private final int availableVectors;
   private final Object lock;
-  private final Runnable onMsiChange;
+  private final Runnable onMessagesChange;
+  private final boolean resizable;
 
   /** Which of INTx, MSI and MSI-X is enabled, {@link #NONE} if none is. */
   private int type = NONE;
@@ -39,11 +40,13 @@ final class EmulatedIrqs {
   private boolean masked;
   private boolean lineDisabled;
   private boolean busMaster;
+  private boolean msiOn;
   private @Nullable UnmaskSource unmask;
 
-  EmulatedIrqs(EmulatedDevice.Builder spec, Object lock, Runnable onMsiChange) {
+  EmulatedIrqs(EmulatedDevice.Builder spec, Object lock, Runnable onMessagesChange) {
     this.lock = lock;
-    this.onMsiChange = onMsiChange;
+    this.onMessagesChange = onMessagesChange;
+    this.resizable = spec.resizable;
     this.availableVectors = spec.availableVectors;
     int eventfd = IrqInfo.FLAG_EVENTFD;
     int fixed = eventfd | IrqInfo.FLAG_NORESIZE;
@@ -125,7 +128,7 @@ final class EmulatedIrqs {
       if (type == NONE) {
         type = Irqs.INTX;
         vectors = new EventFd[1];
-        masked = false;
+        masked = lineDisabled;
       }
       replace(0, trigger);
       evaluateLine();
@@ -201,6 +204,11 @@ final class EmulatedIrqs {
 
     @Override
     protected void onLoopEnd(Throwable cause) {
+      synchronized (lock) {
+        if (unmask == this) {
+          unmask = null;
+        }
+      }
       eventFd.close();
     }
 
@@ -210,14 +218,17 @@ final class EmulatedIrqs {
     }
   }
 
+  /** Has no effect while the command register disables the line: then the bit decides. */
   private void unmaskLine() {
-    masked = false;
-    evaluateLine();
+    if (!lineDisabled) {
+      masked = false;
+      evaluateLine();
+    }
   }
 
   /** A line that is asserted and may be seen is signalled once, and masked with that. */
   private void evaluateLine() {
-    if (type == Irqs.INTX && asserted && !masked && !lineDisabled) {
+    if (type == Irqs.INTX && asserted && !masked) {
       masked = true;
       signal(vectors[0]);
     }
@@ -229,15 +240,27 @@ final class EmulatedIrqs {
     evaluateLine();
   }
 
-  /** The command register's interrupt disable bit. */
+  /** The command register's interrupt disable bit: setting it masks the line, clearing it unmasks, whoever had masked. */
   void disableLine(boolean disabled) {
+    if (disabled == lineDisabled) {
+      return;
+    }
     lineDisabled = disabled;
-    evaluateLine();
+    if (disabled) {
+      masked = true;
+    } else {
+      unmaskLine();
+    }
   }
 
   /** The command register's bus master bit: messages are memory writes. */
   void busMaster(boolean enabled) {
     busMaster = enabled;
+  }
+
+  /** The enable bit of the MSI capability, which the driver may clear and set while SET_IRQS has MSI enabled. */
+  void msiOn(boolean on) {
+    msiOn = on;
   }
 
   // ---- MSI and MSI-X
@@ -274,45 +297,64 @@ final class EmulatedIrqs {
     if (needed == 0) {
       throw new LinuxException(CALL, ERANGE);
     }
+    if (availableVectors == 0) {
+      throw new LinuxException(CALL, ENOSPC);
+    }
     if (needed > availableVectors) {
       return availableVectors;
     }
     type = request.index();
     vectors = new EventFd[needed];
+    // PCI 3.0, 6.8.3.3: a function that uses messages does not use its line.
+    asserted = false;
     try {
       assign(request);
     } catch (LinuxException e) {
       disableMessages();
       throw e;
     }
-    onMsiChange.run();
+    onMessagesChange.run();
     return 0;
   }
 
   private int assign(IrqSet request) throws LinuxException {
-    int end = request.start() + request.count();
-    if (end > vectors.length) {
-      if (!infos[type].resizable()) {
-        throw new LinuxException(CALL, EINVAL);
-      }
-      if (end > availableVectors) {
-        throw new LinuxException(CALL, ENOSPC);
-      }
-      vectors = Arrays.copyOf(vectors, end);
+    if (!resizable && request.start() + request.count() > vectors.length) {
+      // Kernels before 6.5 look at the whole range first.
+      throw new LinuxException(CALL, EINVAL);
     }
     for (int i = 0; i < request.count(); i++) {
       try {
-        replace(request.start() + i, adopt(request.eventfd(i)));
+        assign(request.start() + i, request.eventfd(i));
       } catch (LinuxException e) {
         // The kernel tears down the whole block up to the failing one, vectors that were good
         // before included.
-        for (int j = 0; j <= i; j++) {
-          replace(request.start() + j, null);
+        for (int j = 0; j < i; j++) {
+          assign(request.start() + j, NONE);
         }
         throw e;
       }
     }
     return 0;
+  }
+
+  /** Lets the former eventfd go before it looks at the new one. */
+  private void assign(int vector, int fd) throws LinuxException {
+    if (vector < vectors.length) {
+      replace(vector, null);
+    }
+    if (fd < 0) {
+      return;
+    }
+    if (vector >= vectors.length) {
+      if (!infos[type].resizable()) {
+        throw new LinuxException(CALL, EINVAL);
+      }
+      if (vector >= availableVectors) {
+        throw new LinuxException(CALL, ENOSPC);
+      }
+      vectors = Arrays.copyOf(vectors, vector + 1);
+    }
+    replace(vector, adopt(fd));
   }
 
   private void disableMessages() {
@@ -321,7 +363,7 @@ final class EmulatedIrqs {
     }
     vectors = new EventFd[0];
     type = NONE;
-    onMsiChange.run();
+    onMessagesChange.run();
   }
 
   /** The device sends a message. Returns whether a vector was there to take it. */
@@ -330,11 +372,16 @@ final class EmulatedIrqs {
       throw new IllegalArgumentException(
           Irqs.name(index) + " vector " + vector + " is not in 0.." + (infos[index].count() - 1));
     }
-    return busMaster && type == index && vector < vectors.length && signal(vectors[vector]);
+    return busMaster
+        && type == index
+        && (index != Irqs.MSI || msiOn)
+        && vector < vectors.length
+        && signal(vectors[vector]);
   }
 
-  boolean msiEnabled() {
-    return type == Irqs.MSI;
+  /** Whether SET_IRQS has this index enabled. */
+  boolean enabled(int index) {
+    return type == index;
   }
 
   // ---- ERR and REQ

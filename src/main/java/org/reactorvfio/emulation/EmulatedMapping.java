@@ -74,17 +74,17 @@ final class EmulatedMapping implements MappedRegion {
 
   @Override
   public void set8(long at, byte value) {
-    set(at, 1, value);
+    set(at, 1, Byte.toUnsignedLong(value));
   }
 
   @Override
   public void set16(long at, short value) {
-    set(at, 2, value);
+    set(at, 2, Short.toUnsignedLong(value));
   }
 
   @Override
   public void set32(long at, int value) {
-    set(at, 4, value);
+    set(at, 4, Integer.toUnsignedLong(value));
   }
 
   @Override
@@ -94,7 +94,7 @@ final class EmulatedMapping implements MappedRegion {
 
   @Override
   public boolean isClosed() {
-    return closed;
+    return closed || operations.isClosed();
   }
 
   @Override

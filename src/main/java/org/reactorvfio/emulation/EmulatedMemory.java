@@ -7,6 +7,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
@@ -16,72 +17,85 @@ import org.reactorvfio.operations.DmaMapping;
  * so that the memory may be freed behind it.
  */
 final class EmulatedMemory {
-  private static final long PAGE = 4096;
-
-  /** As an Intel IOMMU: 48 bits, but for the range that interrupts use. */
-  private static final DmaInfo INFO = new DmaInfo(
-      PAGE,
+  /** As an Intel IOMMU: pages of 4 KiB, 2 MiB and 1 GiB, 48 bits but for the range that interrupts use. */
+  static final DmaInfo INTEL = new DmaInfo(
+      0x4020_1000,
       List.of(
           new DmaInfo.IovaRange(0, 0xfedf_ffffL),
           new DmaInfo.IovaRange(0xfef0_0000L, 0xffff_ffff_ffffL)),
       65_535);
 
+  private final DmaInfo info;
+  private final int page;
   private final NavigableMap<Long, DmaMapping> mappings = new TreeMap<>(Long::compareUnsigned);
+  private long refused;
 
-  DmaInfo info() {
+  EmulatedMemory(DmaInfo info) {
+    this.info = info;
+    this.page = Math.toIntExact(info.smallestPage());
+  }
+
+  synchronized DmaInfo info() {
     return new DmaInfo(
-        INFO.pageSizes(), INFO.usableRanges(), INFO.maximumMappings() - mappings.size());
+        info.pageSizes(), info.usableRanges(), info.maximumMappings() - mappings.size());
   }
 
   synchronized void map(DmaMapping mapping) throws LinuxException {
     long first = mapping.iova();
     long size = mapping.size();
     long last = first + size - 1;
-    boolean usable = INFO.usableRanges().stream()
-        .anyMatch(range -> Long.compareUnsigned(first, range.first()) >= 0
-            && Long.compareUnsigned(last, range.last()) <= 0);
-    if (size == 0 || first % PAGE != 0 || size % PAGE != 0 || !usable) {
+    boolean usable = Long.compareUnsigned(first, last) <= 0
+        && info.usableRanges().stream()
+            .anyMatch(range -> Long.compareUnsigned(first, range.first()) >= 0
+                && Long.compareUnsigned(last, range.last()) <= 0);
+    if (!aligned(first, size) || !usable || mapping.memory().alignmentOffset(0, page) != 0) {
       throw new LinuxException("VFIO_IOMMU_MAP_DMA", EINVAL);
     }
     if (overlapping(first, size)) {
       throw new LinuxException("VFIO_IOMMU_MAP_DMA", EEXIST);
     }
-    if (mappings.size() >= INFO.maximumMappings()) {
+    if (mappings.size() >= info.maximumMappings()) {
       throw new LinuxException("VFIO_IOMMU_MAP_DMA", ENOSPC);
     }
     mappings.put(first, mapping);
   }
 
+  private boolean aligned(long first, long size) {
+    return size != 0 && (first | size) % page == 0;
+  }
+
   private boolean overlapping(long first, long size) {
-    Map.Entry<Long, DmaMapping> before = mappings.lowerEntry(first + size);
+    Map.Entry<Long, DmaMapping> before = mappings.floorEntry(first + size - 1);
     return before != null
-        && Long.compareUnsigned(before.getKey() + before.getValue().size(), first) > 0;
+        && Long.compareUnsigned(before.getKey() + before.getValue().size() - 1, first) >= 0;
   }
 
   synchronized long unmap(long first, long size) throws LinuxException {
-    if (size == 0 || first % PAGE != 0 || size % PAGE != 0) {
+    boolean wraps = Long.compareUnsigned(first, first + size - 1) > 0;
+    if (!aligned(first, size) || wraps) {
       throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
     }
-    Map.Entry<Long, DmaMapping> before = mappings.lowerEntry(first);
-    Map.Entry<Long, DmaMapping> final_ = mappings.lowerEntry(first + size);
-    if (reachesBeyond(before, first) || reachesBeyond(final_, first + size)) {
+    Map.Entry<Long, DmaMapping> atStart = mappings.lowerEntry(first);
+    Map.Entry<Long, DmaMapping> atEnd = mappings.floorEntry(first + size - 1);
+    if (reachesBeyond(atStart, first) || reachesBeyond(atEnd, first + size)) {
       throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
     }
-    NavigableMap<Long, DmaMapping> covered = mappings.subMap(first, true, first + size, false);
+    NavigableMap<Long, DmaMapping> covered = mappings.subMap(first, true, first + size - 1, true);
     long bytes = covered.values().stream().mapToLong(DmaMapping::size).sum();
     covered.clear();
     return bytes;
   }
 
-  private static boolean reachesBeyond(Map.Entry<Long, DmaMapping> mapping, long address) {
+  private static boolean reachesBeyond(
+      Map.@Nullable Entry<Long, DmaMapping> mapping, long address) {
     return mapping != null
-        && Long.compareUnsigned(mapping.getKey() + mapping.getValue().size(), address) > 0;
+        && Long.compareUnsigned(mapping.getKey() + mapping.getValue().size() - 1, address - 1) > 0;
   }
 
   /** The device reads memory. Returns false if not all of it is mapped for reading; then nothing was read. */
   synchronized boolean read(long iova, ByteBuffer destination) {
     if (!covers(iova, destination.remaining(), false)) {
-      return false;
+      return refuse();
     }
     while (destination.hasRemaining()) {
       ByteBuffer part = part(iova, destination.remaining());
@@ -94,7 +108,7 @@ final class EmulatedMemory {
   /** The device writes memory. Returns false if not all of it is mapped for writing; then nothing was written. */
   synchronized boolean write(long iova, ByteBuffer source) {
     if (!covers(iova, source.remaining(), true)) {
-      return false;
+      return refuse();
     }
     while (source.hasRemaining()) {
       ByteBuffer part = part(iova, source.remaining());
@@ -104,6 +118,16 @@ final class EmulatedMemory {
       source.position(source.position() + piece.capacity());
     }
     return true;
+  }
+
+  /** An access was stopped. */
+  synchronized boolean refuse() {
+    refused++;
+    return false;
+  }
+
+  synchronized long refused() {
+    return refused;
   }
 
   private boolean covers(long iova, int size, boolean write) {

@@ -28,6 +28,9 @@ final class EmulatedOperations implements VfioOperations {
   private static final int REGION_COUNT = Regions.DEVICE_SPECIFIC;
   private static final int IRQ_COUNT = 5;
 
+  /** {@code VFIO_REGION_INFO_FLAG_CAPS}. */
+  private static final int FLAG_CAPS = 1 << 3;
+
   private final EmulatedDevice device;
   private final SerialCalls calls = new SerialCalls();
 
@@ -47,12 +50,13 @@ final class EmulatedOperations implements VfioOperations {
   public Mono<DeviceInfo> deviceInfo() {
     int reset = device.resettable() ? DeviceInfo.FLAG_RESET : 0;
     return call(
+        "VFIO_DEVICE_GET_INFO",
         () -> new DeviceInfo(DeviceInfo.FLAG_PCI | reset, REGION_COUNT, IRQ_COUNT, List.of()));
   }
 
   @Override
   public Mono<RegionInfo> regionInfo(int index) {
-    return call(() -> info(index));
+    return call("VFIO_DEVICE_GET_REGION_INFO", () -> info(index));
   }
 
   private RegionInfo info(int index) throws LinuxException {
@@ -62,29 +66,30 @@ final class EmulatedOperations implements VfioOperations {
     int readWrite = RegionInfo.FLAG_READ | RegionInfo.FLAG_WRITE;
     long offset = (long) index << 40;
     if (index == Regions.CONFIG) {
-      return new RegionInfo(index, readWrite, EmulatedConfigSpace.SIZE, offset, List.of());
+      return new RegionInfo(index, readWrite, device.config().size(), offset, List.of());
     }
     Bar bar = index <= Regions.BAR5 ? device.bar(index) : null;
     if (bar == null) {
       return new RegionInfo(index, 0, 0, offset, List.of());
     }
     int mmap = bar.size() >= PAGE ? RegionInfo.FLAG_MMAP : 0;
-    return new RegionInfo(index, readWrite | mmap, bar.size(), offset, List.of());
+    int caps = bar.capabilities().isEmpty() ? 0 : FLAG_CAPS;
+    return new RegionInfo(index, readWrite | mmap | caps, bar.size(), offset, bar.capabilities());
   }
 
   @Override
   public Mono<IrqInfo> irqInfo(int index) {
-    return call(() -> device.irqs().info(index));
+    return call("VFIO_DEVICE_GET_IRQ_INFO", () -> device.irqs().info(index));
   }
 
   @Override
   public Mono<Integer> setIrqs(IrqSet request) {
-    return call(() -> device.irqs().set(request));
+    return call("VFIO_DEVICE_SET_IRQS", () -> device.irqs().set(request));
   }
 
   @Override
   public Mono<Integer> read(int region, long offset, ByteBuffer destination) {
-    return call(() -> {
+    return call("read of " + Regions.name(region), () -> {
       int count = extent(region, offset, destination.remaining());
       for (int done = 0; done < count; ) {
         long at = offset + done;
@@ -103,7 +108,7 @@ final class EmulatedOperations implements VfioOperations {
 
   @Override
   public Mono<Integer> write(int region, long offset, ByteBuffer source) {
-    return call(() -> {
+    return call("write to " + Regions.name(region), () -> {
       int count = extent(region, offset, source.remaining());
       if (region == Regions.CONFIG) {
         for (int i = 0; i < count; i++) {
@@ -165,7 +170,7 @@ final class EmulatedOperations implements VfioOperations {
 
   @Override
   public Mono<MappedRegion> map(int region, long offset, long size) {
-    return call(() -> {
+    return call("mmap of " + Regions.name(region), () -> {
       boolean inside = info(region).mappableAreas().stream()
           .anyMatch(
               a -> offset >= a.offset() && size > 0 && size <= a.offset() + a.size() - offset);
@@ -196,6 +201,12 @@ final class EmulatedOperations implements VfioOperations {
     }
   }
 
+  boolean isClosed() {
+    synchronized (device.lock()) {
+      return closed;
+    }
+  }
+
   private void checkMapped(int region, boolean unmapped) {
     String access = "access to mapped " + Regions.name(region);
     if (closed || unmapped) {
@@ -214,7 +225,7 @@ final class EmulatedOperations implements VfioOperations {
 
   @Override
   public Mono<Void> reset() {
-    return call(() -> {
+    return call("VFIO_DEVICE_RESET", () -> {
       if (!device.resettable()) {
         throw new NotSupportedException(
             "VFIO_DEVICE_RESET",
@@ -230,12 +241,12 @@ final class EmulatedOperations implements VfioOperations {
 
   @Override
   public Mono<DmaInfo> dmaInfo() {
-    return call(() -> device.memory().info());
+    return call("DMA info", () -> device.memory().info());
   }
 
   @Override
   public Mono<Void> mapDma(DmaMapping mapping) {
-    return call(() -> {
+    return call("DMA map", () -> {
       device.memory().map(mapping);
       return null;
     });
@@ -243,7 +254,7 @@ final class EmulatedOperations implements VfioOperations {
 
   @Override
   public Mono<Long> unmapDma(long iova, long size) {
-    return call(() -> device.memory().unmap(iova, size));
+    return call("DMA unmap", () -> device.memory().unmap(iova, size));
   }
 
   @Override
@@ -259,16 +270,16 @@ final class EmulatedOperations implements VfioOperations {
     });
   }
 
-  private <T> Mono<T> call(Callable<T> call) {
+  private <T> Mono<T> call(String operation, Callable<T> call) {
     return calls.run(() -> {
       synchronized (device.lock()) {
         if (closed) {
           throw new DeviceClosedException(
-              "operation", name(), 0, "the device was closed", "open it again");
+              operation, name(), 0, "the device was closed", "open it again");
         }
         try {
           if (device.isGone()) {
-            throw new LinuxException("operation", ENODEV);
+            throw new LinuxException(operation, ENODEV);
           }
           return call.call();
         } catch (LinuxException e) {
