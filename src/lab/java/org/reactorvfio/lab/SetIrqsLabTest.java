@@ -1,6 +1,6 @@
 package org.reactorvfio.lab;
 
-import static org.assertj.core.api.Assumptions.assumeThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
@@ -29,7 +29,7 @@ class SetIrqsLabTest {
   class OverIommufd extends SetIrqsContract {
     @Override
     protected VfioTransport transport() {
-      assumeThat(System.getenv("VFIO_LAB_GUEST")).as("this guest has cdevs").isEqualTo("iommufd");
+      assumeTrue("iommufd".equals(System.getenv("VFIO_LAB_GUEST")), "this guest has no cdevs");
       return e1000e(Backend.IOMMUFD);
     }
   }
