@@ -42,7 +42,9 @@ import reactor.core.scheduler.Schedulers;
  * again that is still asserted when it is unmasked, and unmasks when the unmask eventfd is signalled.
  */
 final class TestOperations implements VfioOperations {
-  private final Scheduler scheduler = Schedulers.newSingle("test-operations", true);
+  // One thread, as a device's calls are run one after the other; one that may block, as theirs.
+  private final Scheduler scheduler =
+      Schedulers.newBoundedElastic(1, Integer.MAX_VALUE, "test-operations", 60, true);
   private final Map<Integer, IrqInfo> infos = new HashMap<>();
   private final Map<Integer, int[]> triggers = new HashMap<>();
   private final Map<Integer, Integer> allocated = new HashMap<>();
@@ -365,6 +367,9 @@ final class TestOperations implements VfioOperations {
       int vector = request.start() + i;
       closeReference(fds[vector]);
       fds[vector] = reference(request.eventfd(i));
+    }
+    if (index == Irqs.INTX) {
+      fireIfAsserted();
     }
     allocated.put(index, exclusive ? Math.max(had, needed) : 1);
   }
