@@ -143,6 +143,9 @@ final class TestOperations implements VfioOperations {
     }
   }
 
+  /** What the next call throws, against the contract. */
+  volatile @Nullable RuntimeException throwNext;
+
   /** Has the next request of a kind fail, without an effect. */
   void failNext(Predicate<IrqSet> which, RuntimeException failure) {
     rules.add(new Rule(which, failure, null, null));
@@ -296,6 +299,11 @@ final class TestOperations implements VfioOperations {
 
   @Override
   public Mono<Integer> setIrqs(IrqSet request) {
+    RuntimeException thrown = throwNext;
+    if (thrown != null) {
+      throwNext = null;
+      throw thrown;
+    }
     return Mono.fromCallable(() -> answer(request)).subscribeOn(scheduler);
   }
 
