@@ -12,7 +12,4 @@ module org.reactorvfio {
   exports org.reactorvfio.irq;
   exports org.reactorvfio.operations;
   exports org.reactorvfio.region;
-
-  provides reactor.blockhound.integration.BlockHoundIntegration with
-      org.reactorvfio.linux.VfioBlockHoundIntegration;
 }

@@ -6,12 +6,11 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicLongFieldUpdater;
 import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Subscription;
+import org.reactorvfio.loop.DroppedErrors;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.LoopTask;
 import reactor.core.CoreSubscriber;
 import reactor.core.publisher.Operators;
-import reactor.util.Logger;
-import reactor.util.Loggers;
 
 /**
  * One subscriber to one vector or to many.
@@ -22,8 +21,6 @@ import reactor.util.Loggers;
  * requests drains it, one thread at a time.
  */
 final class InterruptSubscription<T extends Interrupt> extends LoopTask implements Subscription {
-  private static final Logger LOG = Loggers.getLogger(InterruptSubscription.class);
-
   @SuppressWarnings("rawtypes")
   private static final AtomicLongFieldUpdater<InterruptSubscription> REQUESTED =
       AtomicLongFieldUpdater.newUpdater(InterruptSubscription.class, "requested");
@@ -215,15 +212,7 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
       // A subscriber must not throw (Reactive Streams 2.13): its subscription ends here, the loop
       // goes on for the others.
       cancel();
-      drop(e);
-    }
-  }
-
-  private void drop(Throwable e) {
-    try {
-      Operators.onErrorDropped(e, actual.currentContext());
-    } catch (Throwable worse) {
-      LOG.error("a hook for dropped errors failed", worse);
+      DroppedErrors.drop(e, actual.currentContext());
     }
   }
 
@@ -292,7 +281,7 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
       }
     } catch (Throwable e) {
       // As in emit(): whoever ends the stream has others to end.
-      drop(e);
+      DroppedErrors.drop(e, actual.currentContext());
     }
   }
 

@@ -8,9 +8,9 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.loop.DroppedErrors;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.MonoSink;
-import reactor.core.publisher.Operators;
 import reactor.core.publisher.Signal;
 import reactor.util.context.Context;
 
@@ -112,7 +112,7 @@ final class OperationQueue {
           sink.success(signal.get());
         }
       } catch (Throwable e) {
-        Operators.onErrorDropped(e, Context.of(sink.contextView()));
+        DroppedErrors.drop(e, Context.of(sink.contextView()));
       }
     }
   }

@@ -14,6 +14,7 @@ import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VectorResizeException;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.DroppedErrors;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.LoopTask;
 import org.reactorvfio.operations.IrqInfo;
@@ -274,7 +275,7 @@ class VectorSet implements Vectors {
     // released everything.
     private void releaseFailed(Throwable e) {
       if (device.terminated() == null) {
-        Operators.onErrorDropped(e, Context.empty());
+        DroppedErrors.drop(e, Context.empty());
       }
     }
   }

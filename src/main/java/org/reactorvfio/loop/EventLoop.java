@@ -289,6 +289,8 @@ public class EventLoop implements Disposable {
       task = oldest;
       oldest = task.next;
       last = oldest == task;
+      // A task that lives long must not keep those that once queued behind it.
+      task.next = task;
       if (worker != null && !inLoop()) {
         // Run unattended, a task before this one has started the thread: the rest is the thread's.
         push(task);

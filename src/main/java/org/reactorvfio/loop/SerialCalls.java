@@ -8,6 +8,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.MonoSink;
 import reactor.core.scheduler.Schedulers;
+import reactor.util.context.Context;
 
 /**
  * Runs one device's blocking calls one after the other, in the order of subscription, on {@link Schedulers#boundedElastic()};
@@ -68,10 +69,19 @@ public final class SerialCalls {
       if (cancelled) {
         return;
       }
+      try {
+        call();
+      } catch (Throwable e) {
+        // A subscriber must not throw (Reactive Streams 2.13); the calls behind it go on.
+        DroppedErrors.drop(e, Context.of(sink.contextView()));
+      }
+    }
+
+    private void call() {
       T value;
       try {
         value = call.call();
-      } catch (Exception | LinkageError | AssertionError e) {
+      } catch (Throwable e) {
         sink.error(e);
         return;
       }

@@ -130,10 +130,16 @@ class IntxTest extends InterruptTestBase {
         .expectNextCount(interruptsToServe)
         .expectComplete()
         .verify(LIMIT);
-    // One firing each; the last one's acknowledgement may have let the line fire once more.
-    assertThat(device.lineFired.get())
-        .isBetween((long) interruptsToServe, (long) interruptsToServe + 1);
-    assertThat(handled.get()).isBetween(interruptsToServe, interruptsToServe + 1);
+    device.deassertLine();
+    // One firing each. Cancelling may discard one, whose acknowledgement lets the line fire once
+    // more, for nobody.
+    eventually(
+        () -> {
+          int done = handled.get();
+          long fired = device.lineFired.get();
+          return done >= interruptsToServe && fired >= done && fired <= done + 2;
+        },
+        "the line has fired once for each interrupt that was handled");
   }
 
   @Test

@@ -56,6 +56,7 @@ final class TestOperations implements VfioOperations {
   // Signals go in parallel; what changes the assignments waits for them.
   private final ReentrantReadWriteLock lock = new ReentrantReadWriteLock();
 
+  private volatile boolean shutDown;
   private boolean asserted;
   private boolean masked;
   private @Nullable UnmaskWatch unmaskWatch;
@@ -197,7 +198,13 @@ final class TestOperations implements VfioOperations {
 
   /** Signals a vector as a device does. Returns false if it has no trigger: then the signal is nowhere. */
   boolean signal(int index, int vector) {
-    lock.readLock().lock();
+    // Neither parks nor yields: a test may signal from onNext, on the loop's thread, where
+    // BlockHound
+    // watches. What changes the assignments is soon done.
+    boolean locked;
+    do {
+      locked = lock.readLock().tryLock();
+    } while (!locked);
     try {
       int[] fds = triggers.get(index);
       if (fds == null || fds[vector] < 0) {
@@ -589,8 +596,13 @@ final class TestOperations implements VfioOperations {
 
   /** The end of the test: nothing that the device held stays open. */
   void shutDown() {
+    shutDown = true;
     releaseAll();
     scheduler.dispose();
+  }
+
+  boolean isShutDown() {
+    return shutDown;
   }
 
   VfioException failure(int errno) {

@@ -1,4 +1,4 @@
-package org.reactorvfio.linux;
+package org.reactorvfio.loop;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -8,6 +8,8 @@ import org.junit.jupiter.api.Test;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.emulation.EmulatedDevice;
+import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.Syscalls;
 import reactor.blockhound.BlockingOperationError;
 import reactor.core.publisher.Mono;
 import reactor.core.scheduler.Schedulers;

@@ -1,10 +1,10 @@
-package org.reactorvfio.linux;
+package org.reactorvfio.loop;
 
 import java.lang.invoke.MethodType;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.util.Arrays;
-import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.linux.Syscalls;
 import reactor.blockhound.BlockHound;
 import reactor.blockhound.integration.BlockHoundIntegration;
 
