@@ -1,0 +1,99 @@
+package org.reactorvfio.lab;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Objects;
+import java.util.function.BooleanSupplier;
+import java.util.stream.Stream;
+import org.reactorvfio.PciAddress;
+import org.reactorvfio.Vfio;
+import org.reactorvfio.VfioDevice;
+import org.reactorvfio.VfioOptions;
+import org.reactorvfio.VfioOptions.Backend;
+import reactor.core.publisher.Mono;
+
+/** The guest's devices, and what tests of them need again and again. */
+final class LabDevice {
+  static final Duration LONG = Duration.ofSeconds(30);
+
+  private LabDevice() {}
+
+  /** The address that the guest gives a device in an environment variable such as VFIO_LAB_EDU. */
+  static PciAddress address(String variable) {
+    return PciAddress.parse(Objects.requireNonNull(System.getenv(variable), variable));
+  }
+
+  /** The interfaces that this guest's kernel has. */
+  static Stream<Backend> backends() {
+    return "iommufd".equals(System.getenv("VFIO_LAB_GUEST"))
+        ? Stream.of(Backend.GROUP, Backend.IOMMUFD)
+        : Stream.of(Backend.GROUP);
+  }
+
+  static VfioDevice open(String variable, Backend backend) {
+    return get(Vfio.open(address(variable), VfioOptions.defaults().withBackend(backend)));
+  }
+
+  static <T> T get(Mono<T> mono) {
+    return Objects.requireNonNull(mono.block(LONG));
+  }
+
+  static void run(Mono<Void> mono) {
+    mono.block(LONG);
+  }
+
+  static long descriptors() throws IOException {
+    try (Stream<Path> descriptors = Files.list(Path.of("/proc/self/fd"))) {
+      return descriptors.count();
+    }
+  }
+
+  /** Writes a sysfs attribute; blocks as long as the kernel does. */
+  static void sysfs(String file, String value) {
+    try {
+      Files.writeString(Path.of("/sys/bus/pci", file), value);
+    } catch (IOException e) {
+      throw new UncheckedIOException(file, e);
+    }
+  }
+
+  /** Gives a device to vfio-pci. */
+  static void bind(PciAddress address) {
+    sysfs("devices/" + address + "/driver_override", "vfio-pci");
+    sysfs("drivers_probe", address.toString());
+  }
+
+  /** Takes a device from vfio-pci; waits until whoever has it open has let go of it. */
+  static void unbind(PciAddress address) {
+    sysfs("drivers/vfio-pci/unbind", address.toString());
+  }
+
+  /** How often the kernel has handled a device's MSI-X vector since it was armed, on any processor. */
+  static long handledByKernel(PciAddress address, int vector) {
+    String name = "vfio-msix[" + vector + "](" + address + ")";
+    try (Stream<String> lines = Files.lines(Path.of("/proc/interrupts"))) {
+      return lines
+          .filter(line -> line.endsWith(name))
+          .flatMap(line -> Stream.of(line.trim().split("\\s+")).skip(1))
+          .takeWhile(word -> word.chars().allMatch(Character::isDigit))
+          .mapToLong(Long::parseLong)
+          .sum();
+    } catch (IOException e) {
+      throw new UncheckedIOException("/proc/interrupts", e);
+    }
+  }
+
+  /** Waits until something that nothing reports has come true. */
+  static void eventually(BooleanSupplier condition, String what) {
+    long end = System.nanoTime() + LONG.toNanos();
+    while (!condition.getAsBoolean()) {
+      assertThat(System.nanoTime()).as("within %s: %s", LONG, what).isLessThan(end);
+      Thread.onSpinWait();
+    }
+  }
+}
