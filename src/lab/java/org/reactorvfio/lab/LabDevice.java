@@ -2,12 +2,16 @@ package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.reactorvfio.PciAddress;
@@ -50,6 +54,52 @@ final class LabDevice {
   static long descriptors() throws IOException {
     try (Stream<Path> descriptors = Files.list(Path.of("/proc/self/fd"))) {
       return descriptors.count();
+    }
+  }
+
+  static long descriptorsNow() {
+    try {
+      return descriptors();
+    } catch (IOException e) {
+      throw new UncheckedIOException("/proc/self/fd", e);
+    }
+  }
+
+  /** A JVM that runs a class of the tests, behind commands that start it. */
+  static Process java(List<String> starters, Class<?> main, String... arguments)
+      throws IOException {
+    List<String> command = new ArrayList<>(starters);
+    command.addAll(List.of(
+        System.getProperty("java.home") + "/bin/java",
+        "-XX:TieredStopAtLevel=1",
+        "-Djava.io.tmpdir=/dev/shm",
+        "-Djna.tmpdir=/dev/shm",
+        "-cp",
+        System.getProperty("java.class.path"),
+        main.getName()));
+    command.addAll(List.of(arguments));
+    return new ProcessBuilder(command)
+        .redirectError(ProcessBuilder.Redirect.INHERIT)
+        .start();
+  }
+
+  /**
+   * Runs a class of the tests as a user to whom file modes and limits apply, and returns the first line it prints. It stays root
+   * by number, whose files it needs, without root's capabilities.
+   */
+  static String unprivileged(List<String> starters, Class<?> main, String... arguments)
+      throws Exception {
+    List<String> all = new ArrayList<>(starters);
+    all.addAll(List.of(
+        "setpriv",
+        "--bounding-set=-dac_override,-dac_read_search,-ipc_lock,-sys_resource,-sys_admin"));
+    Process process = java(all, main, arguments);
+    try (BufferedReader output = process.inputReader()) {
+      String line = output.readLine();
+      assertThat(process.waitFor(LONG.toSeconds(), TimeUnit.SECONDS)).isTrue();
+      return Objects.requireNonNull(line, "the process printed nothing");
+    } finally {
+      process.destroyForcibly();
     }
   }
 

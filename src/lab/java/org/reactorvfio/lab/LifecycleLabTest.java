@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.BufferedReader;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -94,18 +95,8 @@ class LifecycleLabTest {
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void opensAgainAfterItsOwnerWasKilled(Backend backend) throws Exception {
-    Process owner = new ProcessBuilder(
-            System.getProperty("java.home") + "/bin/java",
-            "-XX:TieredStopAtLevel=1",
-            "-Djava.io.tmpdir=/dev/shm",
-            "-Djna.tmpdir=/dev/shm",
-            "-cp",
-            System.getProperty("java.class.path"),
-            Owner.class.getName(),
-            LabDevice.address("VFIO_LAB_NVME").toString(),
-            backend.name())
-        .redirectError(ProcessBuilder.Redirect.INHERIT)
-        .start();
+    Process owner = LabDevice.java(
+        List.of(), Owner.class, LabDevice.address("VFIO_LAB_NVME").toString(), backend.name());
     try (BufferedReader output = owner.inputReader()) {
       assertThat(output.readLine()).isEqualTo("owns 65 vectors");
       assertThatThrownBy(() -> LabDevice.open("VFIO_LAB_NVME", backend))

@@ -167,6 +167,16 @@ final class Diagnosis {
     };
   }
 
+  /** This process has the device open. */
+  DeviceBusyException deviceOpen(PciAddress address) {
+    return new DeviceBusyException(
+        OPEN,
+        address.toString(),
+        EBUSY,
+        "this process has it open already",
+        "share the device that is open, or close it first");
+  }
+
   /** The kernel does not have a back end. */
   static NotSupportedException noBackend(String device, String what, String remedy) {
     return new NotSupportedException(OPEN, device, 0, what, remedy);

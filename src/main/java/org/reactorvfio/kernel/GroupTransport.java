@@ -19,9 +19,11 @@ final class GroupTransport {
     try {
       Fd device = Groups.device(group.group(), address);
       return new KernelDevice(
-          address.toString(), device, new TypeOneContainer(group.container(), group::release));
+          address.toString(),
+          device,
+          new TypeOneContainer(group.container(), () -> group.release(address)));
     } catch (LinuxException e) {
-      group.release();
+      group.release(address);
       throw diagnosis.deviceFailed(address, e);
     }
   }

@@ -3,7 +3,9 @@ package org.reactorvfio.kernel;
 import static org.reactorvfio.linux.VfioUapi.*;
 
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Map;
+import java.util.Set;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
@@ -22,7 +24,7 @@ final class Groups {
     private final String node;
     private final Fd group;
     private final Fd container;
-    private int users;
+    private final Set<PciAddress> devices = new HashSet<>();
 
     private Open(String node, Fd group, Fd container) {
       this.node = node;
@@ -38,11 +40,11 @@ final class Groups {
       return container;
     }
 
-    /** Lets go of the group; the last one closes it. */
-    void release() {
+    /** Lets go of a device's group; the last one closes it. */
+    void release(PciAddress address) {
       synchronized (OPEN) {
-        users--;
-        if (users == 0) {
+        devices.remove(address);
+        if (devices.isEmpty()) {
           OPEN.remove(node);
           group.close();
           container.close();
@@ -51,7 +53,10 @@ final class Groups {
     }
   }
 
-  /** Opens a group, or joins those who have it open. */
+  /**
+   * Opens a device's group, or joins those who have it open for another of its devices. The kernel would hand a device out any
+   * number of times; but whoever has it owns its interrupts.
+   */
   static Open acquire(PciAddress address, int number, Diagnosis diagnosis) {
     String node = "/dev/vfio/" + number;
     synchronized (OPEN) {
@@ -60,7 +65,9 @@ final class Groups {
         open = open(address, number, node, diagnosis);
         OPEN.put(node, open);
       }
-      open.users++;
+      if (!open.devices.add(address)) {
+        throw diagnosis.deviceOpen(address);
+      }
       return open;
     }
   }

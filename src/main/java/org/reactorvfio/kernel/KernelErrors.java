@@ -21,6 +21,11 @@ public final class KernelErrors {
   public static VfioException of(String device, LinuxException e) {
     String call = e.call();
     int errno = e.errno();
+    if (errno == EINVAL && call.equals("VFIO_DEVICE_BIND_IOMMUFD")) {
+      // vfio_df_device_first_open() refuses so what is open by another descriptor.
+      return new DeviceBusyException(
+          call, device, errno, "the device is open already", "end its other user", e);
+    }
     return switch (errno) {
       case ENODEV ->
         new DeviceLostException(

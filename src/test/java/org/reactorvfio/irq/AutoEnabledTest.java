@@ -220,8 +220,8 @@ class AutoEnabledTest extends InterruptTestBase {
     for (Thread thread : threads) {
       thread.join(LIMIT.toMillis());
     }
-    eventually(() -> !loopIsRunning(), "the loop ends");
+    // All have their vectors now; from here on they only give them back.
     settle();
-    assertThat(device.enabled(Irqs.MSIX)).isFalse();
+    eventually(() -> !device.enabled(Irqs.MSIX), "the last one has disabled it");
   }
 }
