@@ -65,9 +65,8 @@ final class LabDevice {
     }
   }
 
-  /** A JVM that runs a class of the tests, behind commands that start it. */
-  static Process java(List<String> starters, Class<?> main, String... arguments)
-      throws IOException {
+  /** A JVM that runs a class of the tests, or a source file, behind commands that start it. */
+  static Process java(List<String> starters, String main, String... arguments) throws IOException {
     List<String> command = new ArrayList<>(starters);
     command.addAll(List.of(
         System.getProperty("java.home") + "/bin/java",
@@ -76,7 +75,7 @@ final class LabDevice {
         "-Djna.tmpdir=/dev/shm",
         "-cp",
         System.getProperty("java.class.path"),
-        main.getName()));
+        main));
     command.addAll(List.of(arguments));
     return new ProcessBuilder(command)
         .redirectError(ProcessBuilder.Redirect.INHERIT)
@@ -93,7 +92,7 @@ final class LabDevice {
     all.addAll(List.of(
         "setpriv",
         "--bounding-set=-dac_override,-dac_read_search,-ipc_lock,-sys_resource,-sys_admin"));
-    Process process = java(all, main, arguments);
+    Process process = java(all, main.getName(), arguments);
     try (BufferedReader output = process.inputReader()) {
       String line = output.readLine();
       assertThat(process.waitFor(LONG.toSeconds(), TimeUnit.SECONDS)).isTrue();

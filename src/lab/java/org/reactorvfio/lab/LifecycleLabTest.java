@@ -96,7 +96,10 @@ class LifecycleLabTest {
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void opensAgainAfterItsOwnerWasKilled(Backend backend) throws Exception {
     Process owner = LabDevice.java(
-        List.of(), Owner.class, LabDevice.address("VFIO_LAB_NVME").toString(), backend.name());
+        List.of(),
+        Owner.class.getName(),
+        LabDevice.address("VFIO_LAB_NVME").toString(),
+        backend.name());
     try (BufferedReader output = owner.inputReader()) {
       assertThat(output.readLine()).isEqualTo("owns 65 vectors");
       assertThatThrownBy(() -> LabDevice.open("VFIO_LAB_NVME", backend))

@@ -29,6 +29,7 @@ class AutoEnabledTest extends InterruptTestBase {
   }
 
   private void gone(boolean enabled, int vector) {
+    settle();
     eventually(() -> !device.hasTrigger(Irqs.MSIX, vector), "disarmed");
     settle();
     assertThat(device.enabled(Irqs.MSIX)).isEqualTo(enabled);

@@ -247,8 +247,7 @@ class IntxTest extends InterruptTestBase {
     run(intx.enable());
     List<Keeper> keepers = List.of(keeper(), keeper(), keeper(), keeper());
     for (int round = 1; round <= 100; round++) {
-      device.assertLine();
-      device.deassertLine();
+      device.pulseLine();
       CountDownLatch done = new CountDownLatch(keepers.size());
       for (Keeper keeper : keepers) {
         IntxInterrupt interrupt = keeper.take();
@@ -272,8 +271,7 @@ class IntxTest extends InterruptTestBase {
     run(intx.enable());
     Keeper leaving = keeper();
     Keeper staying = keeper();
-    device.assertLine();
-    device.deassertLine();
+    device.pulseLine();
     leaving.take();
     staying.take().acknowledge();
     assertThat(device.lineMasked()).isTrue();
@@ -292,8 +290,7 @@ class IntxTest extends InterruptTestBase {
           return Mono.never().doOnCancel(cancelled::countDown);
         })
         .subscribe();
-    device.assertLine();
-    device.deassertLine();
+    device.pulseLine();
     await(begun);
     assertThat(device.lineMasked()).isTrue();
     stream.dispose();
@@ -320,8 +317,7 @@ class IntxTest extends InterruptTestBase {
     });
     AtomicReference<Throwable> failure = new AtomicReference<>();
     stream.subscribe(i -> {}, failure::set);
-    device.assertLine();
-    device.deassertLine();
+    device.pulseLine();
     eventually(() -> device.unmaskSignals.get() == 1, "the line is unmasked");
     eventually(() -> !device.lineMasked(), "the line is unmasked");
     if (!how.contains("fatal")) {
@@ -475,8 +471,7 @@ class IntxTest extends InterruptTestBase {
     Keeper keeper = keeper();
     device.failNext(r -> r.action() == IrqSet.Action.MASK, Errno.EIO);
     StepVerifier.create(intx.mask()).expectError(VfioException.class).verify(LIMIT);
-    device.assertLine();
-    device.deassertLine();
+    device.pulseLine();
     keeper.take().acknowledge();
     eventually(() -> !device.lineMasked(), "the line is unmasked");
     keeper.cancel();

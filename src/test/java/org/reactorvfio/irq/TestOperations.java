@@ -248,6 +248,18 @@ final class TestOperations implements VfioOperations {
     }
   }
 
+  /** The device asserts INTx and is served at once: the line fires once, whenever it is unmasked. */
+  void pulseLine() {
+    lock.writeLock().lock();
+    try {
+      asserted = true;
+      fireIfAsserted();
+      asserted = false;
+    } finally {
+      lock.writeLock().unlock();
+    }
+  }
+
   boolean lineMasked() {
     lock.readLock().lock();
     try {

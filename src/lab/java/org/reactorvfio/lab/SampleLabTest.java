@@ -1,0 +1,43 @@
+package org.reactorvfio.lab;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.BufferedReader;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The sample that drives the emulated edu drives the real one, too, by its address. */
+@Tag("lab")
+@Timeout(90)
+class SampleLabTest {
+  private static final Path EDU =
+      Path.of("samples/edu/src/main/java/org/reactorvfio/samples/edu/Edu.java");
+
+  @ParameterizedTest
+  @ValueSource(strings = {"MSI", "INTx"})
+  void computesFactorials(String interrupt) throws Exception {
+    String address = LabDevice.address("VFIO_LAB_EDU").toString();
+    Process sample = LabDevice.java(
+        List.of(),
+        EDU.toString(),
+        "INTx".equals(interrupt) ? new String[] {address, "intx"} : new String[] {address});
+    try (BufferedReader output = sample.inputReader();
+        Stream<String> lines = output.lines()) {
+      assertThat(lines.toList())
+          .hasSize(13)
+          .startsWith(
+              address + ": edu 0x10000ed, told by " + interrupt, "1! = 1", "2! = 2", "3! = 6")
+          .endsWith("12! = 479001600");
+      assertThat(sample.waitFor(30, TimeUnit.SECONDS)).isTrue();
+      assertThat(sample.exitValue()).isZero();
+    } finally {
+      sample.destroyForcibly();
+    }
+  }
+}
