@@ -153,9 +153,11 @@ class VfioDeviceTest {
     }
   }
 
+  /** The loss is noticed by an operation here: the device's own request, which comes first, is left to the application. */
   @Test
   void aDeviceThatGoesAwayEndsItsStreamsWithAnErrorAndGivesBackTheRest() {
-    VfioDevice device = open(Vfio.open(function));
+    VfioDevice device =
+        open(Vfio.open(function, VfioOptions.defaults().withReleaseOnRequest(false)));
     run(device.interrupts().msix().enable(4));
     StepVerifier.create(device.interrupts().msix().all())
         .then(function::unplug)
@@ -168,6 +170,24 @@ class VfioDeviceTest {
     StepVerifier.create(device.interrupts().msix().vector(0))
         .expectErrorMatches(e -> e instanceof VfioException)
         .verify(LIMIT);
+    assertThat(function.isOpen()).isFalse();
+  }
+
+  @Test
+  void aDeviceThatGoesAwayWhileItIsGivenBackEndsItsStreamsWithAnErrorToo() {
+    VfioDevice device = open(Vfio.open(function));
+    run(device.interrupts().msix().enable(4));
+    StepVerifier.create(device.interrupts().msix().all())
+        .then(function::unplug)
+        // An unplugged device whose REQ nobody heard is noticed by the next operation, at the
+        // latest here.
+        .then(() -> StepVerifier.create(device.bar(0).read32(0))
+            .expectErrorMatches(
+                e -> e instanceof DeviceLostException || e instanceof DeviceClosedException)
+            .verify(LIMIT))
+        .expectError(DeviceLostException.class)
+        .verify(LIMIT);
+    run(device.onClose());
     assertThat(function.isOpen()).isFalse();
   }
 
