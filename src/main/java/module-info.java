@@ -7,9 +7,11 @@ module org.reactorvfio {
   requires static reactor.blockhound;
 
   exports org.reactorvfio;
+  exports org.reactorvfio.discovery;
   exports org.reactorvfio.dma;
   exports org.reactorvfio.emulation;
   exports org.reactorvfio.irq;
   exports org.reactorvfio.operations;
+  exports org.reactorvfio.power;
   exports org.reactorvfio.region;
 }

@@ -7,6 +7,9 @@ import java.util.function.Consumer;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.FeatureRequest;
+import org.reactorvfio.operations.HotResetInfo;
+import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
@@ -73,6 +76,26 @@ final class DeviceSession implements VfioOperations {
   @Override
   public Mono<Void> reset() {
     return watched(transport.reset());
+  }
+
+  @Override
+  public Mono<HotResetInfo> hotResetInfo() {
+    return watched(transport.hotResetInfo());
+  }
+
+  @Override
+  public Mono<Void> hotReset() {
+    return watched(transport.hotReset());
+  }
+
+  @Override
+  public Mono<ByteBuffer> feature(FeatureRequest request) {
+    return watched(transport.feature(request));
+  }
+
+  @Override
+  public Mono<Void> ioEventFd(IoEventFd request) {
+    return watched(transport.ioEventFd(request));
   }
 
   @Override

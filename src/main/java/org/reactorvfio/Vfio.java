@@ -1,9 +1,17 @@
 package org.reactorvfio;
 
+import java.time.Duration;
+import org.reactorvfio.discovery.DeviceChange;
+import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.discovery.PciFunction;
+import org.reactorvfio.kernel.DeviceWatch;
+import org.reactorvfio.kernel.Doctor;
 import org.reactorvfio.kernel.KernelTransports;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
+import reactor.core.scheduler.Schedulers;
 import reactor.util.Logger;
 import reactor.util.Loggers;
 
@@ -35,7 +43,7 @@ public final class Vfio {
    * @return the open device. Failures are {@link VfioException} subtypes that say what to do
    */
   public static Mono<VfioDevice> open(PciAddress address, VfioOptions options) {
-    return open(KernelTransports.of(address, options.backend()), options);
+    return open(KernelTransports.of(address, options), options);
   }
 
   /**
@@ -91,6 +99,50 @@ public final class Vfio {
   public static Mono<VfioDevice> openGroup(
       PciAddress address, int groupFd, int containerFd, VfioOptions options) {
     return open(KernelTransports.ofGroup(address, groupFd, containerFd), options);
+  }
+
+  /**
+   * Lists the PCI functions of this machine with what stands in the way of opening each. Opens nothing, needs no rights.
+   *
+   * @return the functions, in the order of their addresses, as they are at subscription
+   */
+  public static Flux<PciFunction> devices() {
+    return devices(Needs.LITTLE);
+  }
+
+  /**
+   * Lists the PCI functions of this machine with what stands in the way of opening and using each.
+   *
+   * @param needs what the application is going to use
+   * @return the functions, in the order of their addresses, as they are at subscription
+   */
+  public static Flux<PciFunction> devices(Needs needs) {
+    return Flux.defer(() -> Flux.fromIterable(Doctor.HOST.functions()))
+        .map(address -> Doctor.HOST.examine(address, needs))
+        .subscribeOn(Schedulers.boundedElastic());
+  }
+
+  /**
+   * Tells, before the first open, what will fail and how to mend it. Opens nothing, needs no rights.
+   *
+   * @param address the function that is to be opened; one that is not there is a finding too
+   * @param needs what the application is going to use
+   * @return the function with its findings; its {@code toString()} is a report for a person
+   */
+  public static Mono<PciFunction> examine(PciAddress address, Needs needs) {
+    return Mono.fromCallable(() -> Doctor.HOST.examine(address, needs))
+        .subscribeOn(Schedulers.boundedElastic());
+  }
+
+  /**
+   * Tells of PCI functions that come, go, or get another driver, by looking at sysfs again and again: that needs no rights, and
+   * misses what is undone between two looks.
+   *
+   * @param interval how often to look
+   * @return the changes; first, every function that is there is {@link DeviceChange.Kind#ADDED}
+   */
+  public static Flux<DeviceChange> changes(Duration interval) {
+    return DeviceWatch.over(Doctor.HOST, interval);
   }
 
   private static void forget(Mono<Void> close) {

@@ -1,14 +1,18 @@
 package org.reactorvfio;
 
 import java.util.List;
+import java.util.UUID;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.dma.DmaSpace;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.FeatureRequest;
+import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
+import org.reactorvfio.power.LowPower;
 import org.reactorvfio.region.ConfigSpace;
 import org.reactorvfio.region.Region;
 import reactor.core.publisher.Flux;
@@ -35,7 +39,9 @@ public final class VfioDevice {
   private final Interrupts interrupts;
   private final ConfigSpace config;
   private final DmaSpace dma;
+  private final LowPower lowPower;
 
+  private final Sinks.Many<Reset> resets = Sinks.many().multicast().directBestEffort();
   private final AtomicBoolean lost = new AtomicBoolean();
   private final Sinks.Empty<Void> closed = Sinks.empty();
   private final Mono<Void> close = Mono.defer(this::tearDown).cache();
@@ -48,6 +54,7 @@ public final class VfioDevice {
     this.interrupts = interrupts;
     this.config = ConfigSpace.over(session);
     this.dma = DmaSpace.over(session);
+    this.lowPower = LowPower.over(session, closed.asMono());
   }
 
   /** Builds the front door over a transport's operations, which it closes if that fails or is cancelled. */
@@ -185,12 +192,89 @@ public final class VfioDevice {
 
   /**
    * Resets the function. Interrupts stay armed and DMA memory mapped; the device's registers are lost, and mapped regions are
-   * out of reach meanwhile.
+   * out of reach meanwhile. {@link #resets()} tells others who use the device.
    *
    * @return ends when the device is reset; fails with {@link NotSupportedException} if it cannot be
    */
   public Mono<Void> reset() {
-    return session.reset();
+    return session.reset().then(afterReset(Reset.FUNCTION));
+  }
+
+  /**
+   * Asks which functions a reset of the device's bus or slot would reach.
+   *
+   * @return the functions; {@link NotSupportedException} if there is no such reset for the device
+   */
+  public Mono<HotResetInfo> hotResetInfo() {
+    return session.hotResetInfo();
+  }
+
+  /**
+   * Resets the device's bus or slot, with everything on it. All of it must be open here, in the same way as this device.
+   *
+   * @return ends when the reset is done; {@link NotOwnedException}, which names what is not ours, before anything was reset
+   */
+  public Mono<Void> hotReset() {
+    return session.hotReset().then(afterReset(Reset.HOT));
+  }
+
+  /**
+   * Tells of each reset that was done through this device, so that those who use it can bring it up again: registers are lost,
+   * interrupts stay enabled. A function that another device's hot reset reached is not told of it here.
+   *
+   * @return the resets from now on; completes when the device is closed
+   */
+  public Flux<Reset> resets() {
+    return resets.asFlux();
+  }
+
+  private Mono<Void> afterReset(Reset reset) {
+    return interrupts.afterReset().then(Mono.fromRunnable(() -> announce(reset)));
+  }
+
+  private synchronized void announce(Reset reset) {
+    resets.tryEmitNext(reset);
+  }
+
+  /** A reset of the device. */
+  public enum Reset {
+    /** Of the function alone. */
+    FUNCTION,
+    /** Of its bus or slot. */
+    HOT
+  }
+
+  /**
+   * Returns the device's sleep.
+   *
+   * @return what lets it sleep and wakes it
+   */
+  public LowPower lowPower() {
+    return lowPower;
+  }
+
+  /**
+   * Asks whether the device has a feature.
+   *
+   * @param feature one of {@link org.reactorvfio.operations.Features}; what can be done with it is in {@link
+   *     VfioOperations#feature}
+   * @return whether it has
+   */
+  public Mono<Boolean> offers(int feature) {
+    return session
+        .feature(FeatureRequest.probe(feature))
+        .thenReturn(true)
+        .onErrorResume(NotSupportedException.class, e -> Mono.just(false));
+  }
+
+  /**
+   * Sets the token that whoever opens the VFs of this device, which is an SR-IOV device's PF, must show.
+   *
+   * @param token the token, a secret
+   * @return ends when it is set; {@link NotSupportedException} if the device is no PF
+   */
+  public Mono<Void> setVfToken(UUID token) {
+    return session.feature(FeatureRequest.vfToken(token)).then();
   }
 
   /**
@@ -242,7 +326,12 @@ public final class VfioDevice {
             session.close())
         .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))
         .then()
-        .doFinally(end -> closed.tryEmitEmpty());
+        .doFinally(end -> ended());
+  }
+
+  private synchronized void ended() {
+    closed.tryEmitEmpty();
+    resets.tryEmitComplete();
   }
 
   /** A device that has gone cannot be asked to stop; what this process holds of it is given back all the same. */

@@ -18,6 +18,9 @@ public class VfioException extends RuntimeException {
   /** The kernel's error number, or 0. */
   private final int errno;
 
+  /** What went wrong. */
+  private final String problem;
+
   /** What to do about it. */
   private final String remedy;
 
@@ -42,6 +45,7 @@ public class VfioException extends RuntimeException {
     this.operation = operation;
     this.device = device;
     this.errno = errno;
+    this.problem = problem;
     this.remedy = remedy;
   }
 
@@ -89,6 +93,15 @@ public class VfioException extends RuntimeException {
    */
   public int errno() {
     return errno;
+  }
+
+  /**
+   * Returns what went wrong.
+   *
+   * @return the problem, for a person
+   */
+  public String problem() {
+    return problem;
   }
 
   /**

@@ -1,6 +1,9 @@
 package org.reactorvfio;
 
 import java.util.Objects;
+import java.util.Optional;
+import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.irq.InterruptLoop;
 
 /** How a device is opened. Immutable: each {@code with} method gives a changed copy. */
@@ -16,16 +19,19 @@ public final class VfioOptions {
   }
 
   private static final VfioOptions DEFAULTS =
-      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true);
+      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true, null);
 
   private final Backend backend;
   private final InterruptLoop loop;
   private final boolean releaseOnRequest;
+  private final @Nullable UUID vfToken;
 
-  private VfioOptions(Backend backend, InterruptLoop loop, boolean releaseOnRequest) {
+  private VfioOptions(
+      Backend backend, InterruptLoop loop, boolean releaseOnRequest, @Nullable UUID vfToken) {
     this.backend = Objects.requireNonNull(backend, "backend");
     this.loop = Objects.requireNonNull(loop, "loop");
     this.releaseOnRequest = releaseOnRequest;
+    this.vfToken = vfToken;
   }
 
   /**
@@ -44,7 +50,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withBackend(Backend value) {
-    return new VfioOptions(value, loop, releaseOnRequest);
+    return new VfioOptions(value, loop, releaseOnRequest, vfToken);
   }
 
   /**
@@ -54,7 +60,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withLoop(InterruptLoop value) {
-    return new VfioOptions(backend, value, releaseOnRequest);
+    return new VfioOptions(backend, value, releaseOnRequest, vfToken);
   }
 
   /**
@@ -66,7 +72,20 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withReleaseOnRequest(boolean value) {
-    return new VfioOptions(backend, loop, value);
+    return new VfioOptions(backend, loop, value, vfToken);
+  }
+
+  /**
+   * Names the VF token: what the owner of an SR-IOV device's PF and those who open its VFs have in common. Opening a PF with a
+   * token sets it, while none of its VFs is in use; later it must be the one that was set, as for every VF. A PF that was opened
+   * without one has a random token, which nobody knows: set it with {@link VfioDevice#setVfToken}.
+   *
+   * @param value the token, a secret
+   * @return the changed copy
+   */
+  public VfioOptions withVfToken(UUID value) {
+    return new VfioOptions(
+        backend, loop, releaseOnRequest, Objects.requireNonNull(value, "VF token"));
   }
 
   /**
@@ -94,5 +113,14 @@ public final class VfioOptions {
    */
   public boolean releaseOnRequest() {
     return releaseOnRequest;
+  }
+
+  /**
+   * Returns the VF token.
+   *
+   * @return the token, if one was named
+   */
+  public Optional<UUID> vfToken() {
+    return Optional.ofNullable(vfToken);
   }
 }

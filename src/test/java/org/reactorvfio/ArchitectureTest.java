@@ -71,7 +71,9 @@ class ArchitectureTest {
             ROOT + ".loop..",
             ROOT + ".kernel..",
             ROOT + ".emulation..",
-            ROOT + ".dma..")
+            ROOT + ".dma..",
+            ROOT + ".region..",
+            ROOT + ".power..")
         .check(library);
   }
 

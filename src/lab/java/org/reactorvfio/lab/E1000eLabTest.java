@@ -53,17 +53,17 @@ class E1000eLabTest {
             .reduce(0L, Long::sum))
         .then(() -> {
           for (int round = 1; round <= ROUNDS; round++) {
-            long before = LabDevice.handledByKernel(address, OTHER_VECTOR);
+            long before = LabDevice.handledByKernel(address, "msix", OTHER_VECTOR);
             LabDevice.run(registers.write32(ICS, OTHER));
             LabDevice.eventually(
-                () -> LabDevice.handledByKernel(address, OTHER_VECTOR) > before,
+                () -> LabDevice.handledByKernel(address, "msix", OTHER_VECTOR) > before,
                 "the card interrupts");
             LabDevice.run(registers.write32(ICR, OTHER).then(registers.write32(IMS, OTHER)));
           }
           LabDevice.run(registers.write32(IMC, -1).then(registers.write32(ICR, -1)));
           // Reading a register flushes what was written before it.
           LabDevice.get(registers.read32(CTRL_EXT));
-          handled.set(LabDevice.handledByKernel(address, OTHER_VECTOR));
+          handled.set(LabDevice.handledByKernel(address, "msix", OTHER_VECTOR));
           LabDevice.run(card.close());
         })
         .assertNext(

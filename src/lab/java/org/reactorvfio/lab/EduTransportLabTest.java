@@ -11,6 +11,7 @@ import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.reactorvfio.PciAddress;
+import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.irq.InterruptLoop;
@@ -35,7 +36,9 @@ class EduTransportLabTest {
     assumeTrue(
         backend != Backend.IOMMUFD || "iommufd".equals(System.getenv("VFIO_LAB_GUEST")),
         "this guest has no cdev");
-    return KernelTransports.of(PciAddress.parse(System.getenv("VFIO_LAB_EDU")), backend)
+    return KernelTransports.of(
+            PciAddress.parse(System.getenv("VFIO_LAB_EDU")),
+            VfioOptions.defaults().withBackend(backend))
         .open()
         .block(LONG);
   }

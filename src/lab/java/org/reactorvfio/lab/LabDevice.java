@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Stream;
 import org.reactorvfio.PciAddress;
@@ -119,9 +120,13 @@ final class LabDevice {
     sysfs("drivers/vfio-pci/unbind", address.toString());
   }
 
-  /** How often the kernel has handled a device's MSI-X vector since it was armed, on any processor. */
-  static long handledByKernel(PciAddress address, int vector) {
-    String name = "vfio-msix[" + vector + "](" + address + ")";
+  /**
+   * How often the kernel has handled a device's vector since it was armed, on any processor.
+   *
+   * @param kind msi or msix
+   */
+  static long handledByKernel(PciAddress address, String kind, int vector) {
+    String name = "vfio-" + kind + "[" + vector + "](" + address + ")";
     try (Stream<String> lines = Files.lines(Path.of("/proc/interrupts"))) {
       return lines
           .filter(line -> line.endsWith(name))
@@ -139,7 +144,7 @@ final class LabDevice {
     long end = System.nanoTime() + LONG.toNanos();
     while (!condition.getAsBoolean()) {
       assertThat(System.nanoTime()).as("within %s: %s", LONG, what).isLessThan(end);
-      Thread.onSpinWait();
+      LockSupport.parkNanos(1_000_000);
     }
   }
 }

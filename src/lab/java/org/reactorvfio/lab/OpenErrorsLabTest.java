@@ -73,10 +73,11 @@ class OpenErrorsLabTest {
     LabDevice.run(LabDevice.open("VFIO_LAB_EDU", backend).close());
   }
 
-  @Test
-  void aGroupThatAHostDriverHoldsAPartOf() throws IOException {
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void aGroupThatAHostDriverHoldsAPartOf(Backend backend) throws IOException {
     PciAddress shared = LabDevice.address("VFIO_LAB_SHARED");
-    refused(shared, Backend.GROUP, GroupNotViableException.class, "driver virtio-pci");
+    refused(shared, backend, GroupNotViableException.class, "driver virtio-pci");
   }
 
   @Test

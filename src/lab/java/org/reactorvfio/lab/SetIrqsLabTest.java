@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import org.junit.jupiter.api.Nested;
 import org.junit.jupiter.api.Tag;
 import org.reactorvfio.PciAddress;
+import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.contract.SetIrqsContract;
 import org.reactorvfio.kernel.KernelTransports;
@@ -14,7 +15,9 @@ import org.reactorvfio.operations.VfioTransport;
 @Tag("lab")
 class SetIrqsLabTest {
   private static VfioTransport e1000e(Backend backend) {
-    return KernelTransports.of(PciAddress.parse(System.getenv("VFIO_LAB_E1000E")), backend);
+    return KernelTransports.of(
+        PciAddress.parse(System.getenv("VFIO_LAB_E1000E")),
+        VfioOptions.defaults().withBackend(backend));
   }
 
   @Nested

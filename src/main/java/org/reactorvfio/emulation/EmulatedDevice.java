@@ -7,6 +7,7 @@ import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceNotFoundException;
 import org.reactorvfio.linux.Errno;
+import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
@@ -22,6 +23,9 @@ import reactor.core.publisher.Mono;
  * have the device open at a time.
  */
 public final class EmulatedDevice implements VfioTransport {
+  /** The kernel's side of the eventfds that devices are driven by. */
+  static final EventLoop LOOP = new EventLoop("vfio-emulation", 0);
+
   private final String name;
   private final @Nullable Bar[] bars = new Bar[Builder.BAR_COUNT];
   private final @Nullable Runnable onReset;
@@ -29,6 +33,9 @@ public final class EmulatedDevice implements VfioTransport {
   private final EmulatedConfigSpace config;
   private final EmulatedIrqs irqs;
   private final EmulatedMemory memory;
+  private final EmulatedIoEventFds ioEventFds = new EmulatedIoEventFds(this);
+  private final EmulatedPower power = new EmulatedPower();
+  private final @Nullable EmulatedSlot slot;
 
   // Guarded by the lock.
   private boolean open;
@@ -54,6 +61,10 @@ public final class EmulatedDevice implements VfioTransport {
       bars[msixBar] = Bar.msixTable(spec.msix);
     }
     this.config = new EmulatedConfigSpace(spec, bars, msixBar);
+    this.slot = spec.slot;
+    if (spec.slot != null) {
+      spec.slot.add(this);
+    }
   }
 
   /**
@@ -147,6 +158,17 @@ public final class EmulatedDevice implements VfioTransport {
   public boolean requestRelease() {
     synchronized (lock) {
       return !gone && irqs.single(Irqs.REQ);
+    }
+  }
+
+  /**
+   * Wakes the device from the sleep its driver let it have, as a platform does for an event of the device's own (PME).
+   *
+   * @return true if the driver waits for that
+   */
+  public boolean wake() {
+    synchronized (lock) {
+      return !gone && power.wake();
     }
   }
 
@@ -281,6 +303,18 @@ public final class EmulatedDevice implements VfioTransport {
     return memory;
   }
 
+  EmulatedIoEventFds ioEventFds() {
+    return ioEventFds;
+  }
+
+  EmulatedPower power() {
+    return power;
+  }
+
+  @Nullable EmulatedSlot slot() {
+    return slot;
+  }
+
   boolean resettable() {
     return onReset != null;
   }
@@ -330,6 +364,8 @@ public final class EmulatedDevice implements VfioTransport {
   /** The driver has closed the device. */
   void closed() {
     irqs.close();
+    ioEventFds.close();
+    power.exit();
     memory.clear();
     config.reset();
     configWritten();
@@ -358,6 +394,8 @@ public final class EmulatedDevice implements VfioTransport {
     DmaInfo addressSpace = EmulatedMemory.INTEL;
 
     @Nullable Runnable onReset;
+
+    @Nullable EmulatedSlot slot;
 
     private Builder(int vendor, int device) {
       this.vendor = ranged("vendor id", vendor, 0, 0xffff);
@@ -521,6 +559,18 @@ public final class EmulatedDevice implements VfioTransport {
      */
     public Builder resettable(Runnable handler) {
       onReset = handler;
+      return this;
+    }
+
+    /**
+     * Puts the function into a slot, so that a hot reset reaches it together with the slot's others. Without a slot there is no
+     * hot reset.
+     *
+     * @param value the slot
+     * @return this builder
+     */
+    public Builder slot(EmulatedSlot value) {
+      slot = value;
       return this;
     }
 

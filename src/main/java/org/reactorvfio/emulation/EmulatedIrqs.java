@@ -6,9 +6,7 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.LinuxException;
-import org.reactorvfio.loop.EventLoop;
-import org.reactorvfio.loop.EventSource;
-import org.reactorvfio.loop.LoopTask;
+import org.reactorvfio.loop.EventFdWatch;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.Irqs;
@@ -20,9 +18,6 @@ import org.reactorvfio.operations.Irqs;
 final class EmulatedIrqs {
   private static final String CALL = "VFIO_DEVICE_SET_IRQS";
   private static final int NONE = -1;
-
-  /** The kernel's side of the unmask eventfds of all emulated lines. */
-  private static final EventLoop UNMASK_LOOP = new EventLoop("vfio-emulation", 0);
 
   private final IrqInfo[] infos;
   private final int availableVectors;
@@ -41,7 +36,7 @@ final class EmulatedIrqs {
   private boolean lineDisabled;
   private boolean busMaster;
   private boolean msiOn;
-  private @Nullable UnmaskSource unmask;
+  private @Nullable EventFdWatch unmask;
 
   EmulatedIrqs(EmulatedDevice.Builder spec, Object lock, Runnable onMessagesChange) {
     this.lock = lock;
@@ -164,57 +159,20 @@ final class EmulatedIrqs {
       eventFd.close();
       throw new LinuxException(CALL, EBUSY);
     }
-    UnmaskSource source = new UnmaskSource(eventFd);
-    try {
-      UNMASK_LOOP.register(source);
-    } catch (LinuxException e) {
-      eventFd.close();
-      throw e;
-    }
-    unmask = source;
-    UNMASK_LOOP.execute(LoopTask.of(() -> UNMASK_LOOP.arm(source)));
+    unmask = EventFdWatch.start(EmulatedDevice.LOOP, eventFd, (watch, count) -> {
+      synchronized (lock) {
+        if (unmask == watch) {
+          unmaskLine();
+        }
+      }
+    });
   }
 
   private void dropUnmask() {
-    UnmaskSource source = unmask;
+    EventFdWatch watch = unmask;
     unmask = null;
-    if (source != null) {
-      UNMASK_LOOP.execute(LoopTask.of(source::drop));
-    }
-  }
-
-  private final class UnmaskSource extends EventSource {
-    private final EventFd eventFd;
-
-    UnmaskSource(EventFd eventFd) {
-      super(eventFd.fd());
-      this.eventFd = eventFd;
-    }
-
-    @Override
-    protected void onReady() {
-      if (eventFd.take() > 0) {
-        synchronized (lock) {
-          if (unmask == this) {
-            unmaskLine();
-          }
-        }
-      }
-    }
-
-    @Override
-    protected void onLoopEnd(Throwable cause) {
-      synchronized (lock) {
-        if (unmask == this) {
-          unmask = null;
-        }
-      }
-      eventFd.close();
-    }
-
-    void drop() {
-      UNMASK_LOOP.deregister(this);
-      eventFd.close();
+    if (watch != null) {
+      watch.end();
     }
   }
 

@@ -14,6 +14,10 @@ import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.FeatureRequest;
+import org.reactorvfio.operations.Features;
+import org.reactorvfio.operations.HotResetInfo;
+import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
@@ -30,6 +34,8 @@ final class EmulatedOperations implements VfioOperations {
 
   /** {@code VFIO_REGION_INFO_FLAG_CAPS}. */
   private static final int FLAG_CAPS = 1 << 3;
+
+  private static final String HOT_RESET = "VFIO_DEVICE_PCI_HOT_RESET";
 
   private final EmulatedDevice device;
   private final SerialCalls calls = new SerialCalls();
@@ -213,13 +219,15 @@ final class EmulatedOperations implements VfioOperations {
       throw new DeviceClosedException(
           access, name(), 0, "the mapping was closed", "map the region again");
     }
-    if (!device.memoryEnabled() || device.isGone()) {
+    if (!device.memoryEnabled() || device.power().asleep() || device.isGone()) {
       throw new RegionUnavailableException(
           access,
           name(),
           0,
-          device.isGone() ? "the device has gone" : "memory decode is off",
-          "enable memory decode in the command register");
+          device.isGone()
+              ? "the device has gone"
+              : device.power().asleep() ? "the device is asleep" : "memory decode is off",
+          "enable memory decode in the command register, or wake the device");
     }
   }
 
@@ -235,6 +243,77 @@ final class EmulatedOperations implements VfioOperations {
             "close and open it instead");
       }
       device.resetRegisters();
+      return null;
+    });
+  }
+
+  @Override
+  public Mono<HotResetInfo> hotResetInfo() {
+    // The slot's functions are locked one after the other, never two at a time.
+    return calls.run(() -> locked(HOT_RESET, this::slot).info());
+  }
+
+  @Override
+  public Mono<Void> hotReset() {
+    return calls.run(() -> {
+      EmulatedSlot slot = locked(HOT_RESET, this::slot);
+      List<HotResetInfo.Affected> others = slot.info().notOwned();
+      if (!others.isEmpty()) {
+        throw KernelErrors.notOwned(name(), others);
+      }
+      slot.reset();
+      return null;
+    });
+  }
+
+  private EmulatedSlot slot() {
+    EmulatedSlot slot = device.slot();
+    if (slot == null) {
+      throw KernelErrors.noSlotReset(name(), new LinuxException(HOT_RESET, ENODEV));
+    }
+    return slot;
+  }
+
+  @Override
+  public Mono<ByteBuffer> feature(FeatureRequest request) {
+    return call("VFIO_DEVICE_FEATURE", () -> {
+      boolean lowPower = request.feature() == Features.LOW_POWER_ENTRY
+          || request.feature() == Features.LOW_POWER_ENTRY_WITH_WAKEUP
+          || request.feature() == Features.LOW_POWER_EXIT;
+      if (!lowPower) {
+        throw KernelErrors.noFeature(
+            name(), request.feature(), new LinuxException("VFIO_DEVICE_FEATURE", ENOTTY));
+      }
+      if (request.kind() == FeatureRequest.Kind.GET || request.probesGet()) {
+        LinuxException e = new LinuxException("VFIO_DEVICE_FEATURE", EINVAL);
+        throw request.kind() == FeatureRequest.Kind.GET
+            ? e
+            : KernelErrors.noFeature(name(), request.feature(), e);
+      }
+      if (request.kind() == FeatureRequest.Kind.SET) {
+        setPower(request);
+      }
+      return request.data();
+    });
+  }
+
+  private void setPower(FeatureRequest request) throws LinuxException {
+    switch (request.feature()) {
+      case Features.LOW_POWER_ENTRY -> device.power().enter(null);
+      case Features.LOW_POWER_EXIT -> device.power().exit();
+      default -> {
+        if (request.data().remaining() < 8) {
+          throw new LinuxException("VFIO_DEVICE_FEATURE", EINVAL);
+        }
+        device.power().enter(request.data());
+      }
+    }
+  }
+
+  @Override
+  public Mono<Void> ioEventFd(IoEventFd request) {
+    return call("VFIO_DEVICE_IOEVENTFD", () -> {
+      device.ioEventFds().set(request);
       return null;
     });
   }
@@ -271,21 +350,23 @@ final class EmulatedOperations implements VfioOperations {
   }
 
   private <T> Mono<T> call(String operation, Callable<T> call) {
-    return calls.run(() -> {
-      synchronized (device.lock()) {
-        if (closed) {
-          throw new DeviceClosedException(
-              operation, name(), 0, "the device was closed", "open it again");
-        }
-        try {
-          if (device.isGone()) {
-            throw new LinuxException(operation, ENODEV);
-          }
-          return call.call();
-        } catch (LinuxException e) {
-          throw KernelErrors.of(name(), e);
-        }
+    return calls.run(() -> locked(operation, call));
+  }
+
+  private <T> T locked(String operation, Callable<T> call) throws Exception {
+    synchronized (device.lock()) {
+      if (closed) {
+        throw new DeviceClosedException(
+            operation, name(), 0, "the device was closed", "open it again");
       }
-    });
+      try {
+        if (device.isGone()) {
+          throw new LinuxException(operation, ENODEV);
+        }
+        return call.call();
+      } catch (LinuxException e) {
+        throw KernelErrors.of(name(), e);
+      }
+    }
   }
 }

@@ -12,6 +12,9 @@ import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
+import org.reactorvfio.region.ConfigSpace;
+import org.reactorvfio.region.MsiCapability;
+import org.reactorvfio.region.MsixCapability;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
@@ -122,6 +125,21 @@ final class DeviceInterrupts implements Interrupts {
     for (VectorSet set : sets()) {
       set.lost(cause);
     }
+  }
+
+  @Override
+  public Mono<Void> afterReset() {
+    return queue.enqueue(() -> {
+      VectorSet set = exclusive;
+      if (set == null || set == intx || terminated != null) {
+        return Mono.empty();
+      }
+      ConfigSpace config = ConfigSpace.over(operations);
+      Mono<Boolean> enabled = set == msix
+          ? config.capability(MsixCapability.class).map(MsixCapability::enabled)
+          : config.capability(MsiCapability.class).map(MsiCapability::enabled);
+      return enabled.filter(on -> !on).flatMap(off -> set.doRestore());
+    });
   }
 
   @Override

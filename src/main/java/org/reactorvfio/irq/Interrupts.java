@@ -105,6 +105,13 @@ public interface Interrupts {
   void lost(Throwable cause);
 
   /**
+   * Checks after a reset that what was enabled still is, and enables it anew where it is not. Streams go on, no count is lost.
+   *
+   * @return ends when everything is as it was
+   */
+  Mono<Void> afterReset();
+
+  /**
    * Disables all interrupts, completes all streams and closes all eventfds. Closing twice does nothing.
    *
    * @return ends when that is done

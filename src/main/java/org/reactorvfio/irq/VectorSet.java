@@ -515,6 +515,11 @@ class VectorSet implements Vectors {
     leases[vector] = 0;
   }
 
+  /** Enables again what the device has forgotten. */
+  final Mono<Void> doRestore() {
+    return doRearm(allocated);
+  }
+
   private Mono<Void> doRearm(int count) {
     int former = allocated;
     if (former == 0) {

@@ -2,6 +2,8 @@ package org.reactorvfio.kernel;
 
 import static org.reactorvfio.linux.VfioUapi.*;
 
+import java.util.Map;
+import java.util.Optional;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
@@ -17,7 +19,7 @@ final class DescriptorTransport {
       try {
         Fd device = Fd.duplicate(deviceFd);
         try {
-          return IommufdTransport.attach(name, device, iommufd, !bound(device));
+          return IommufdTransport.attach(name, device, iommufd, !bound(device), Optional.empty());
         } catch (LinuxException e) {
           device.close();
           throw e;
@@ -46,33 +48,45 @@ final class DescriptorTransport {
     }
   }
 
-  static KernelDevice group(PciAddress address, int groupFd, int containerFd, Diagnosis diagnosis) {
+  static KernelDevice group(PciAddress address, int groupFd, int containerFd, PciSysfs sysfs) {
     try {
       Fd group = Fd.duplicate(groupFd);
       try {
-        return group(address, group, containerFd);
+        return group(address, group, containerFd, sysfs.group(address).orElse(-1));
       } catch (LinuxException e) {
         group.close();
         throw e;
       }
     } catch (LinuxException e) {
-      throw diagnosis.deviceFailed(address, e);
+      throw new Diagnosis(sysfs).deviceFailed(address, false, e);
     }
   }
 
-  private static KernelDevice group(PciAddress address, Fd group, int containerFd)
+  private static KernelDevice group(PciAddress address, Fd group, int containerFd, int number)
       throws LinuxException {
     Fd container = Fd.duplicate(containerFd);
     try {
       Groups.join(group, container);
-      Fd device = Groups.device(group, address);
-      return new KernelDevice(address.toString(), device, new TypeOneContainer(container, () -> {
-        group.close();
-        container.close();
-      }));
+      Fd device = Groups.device(group, address, Optional.empty());
+      return new KernelDevice(
+          address.toString(),
+          device,
+          new TypeOneContainer(container, () -> {
+            group.close();
+            container.close();
+          }),
+          () -> Map.of(number, duplicate(address, group)));
     } catch (LinuxException e) {
       container.close();
       throw e;
+    }
+  }
+
+  private static Fd duplicate(PciAddress address, Fd group) {
+    try {
+      return Fd.duplicate(group.number());
+    } catch (LinuxException e) {
+      throw KernelErrors.of(address.toString(), e);
     }
   }
 }

@@ -3,6 +3,7 @@ package org.reactorvfio.kernel;
 import static org.reactorvfio.linux.Errno.*;
 
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Collectors;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceNotFoundException;
@@ -12,6 +13,7 @@ import org.reactorvfio.NoIommuException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.PermissionDeniedException;
+import org.reactorvfio.VfTokenException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.LinuxException;
 
@@ -88,6 +90,14 @@ final class Diagnosis {
     };
   }
 
+  /** The device's group, if a host driver holds a part of it. */
+  private Optional<Integer> heldByHost(PciAddress address) {
+    return sysfs.group(address).stream()
+        .boxed()
+        .filter(group -> sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks))
+        .findFirst();
+  }
+
   /** The group holds a device that a host driver owns. */
   GroupNotViableException notViable(PciAddress address, int group) {
     List<PciSysfs.Member> blocking =
@@ -123,7 +133,8 @@ final class Diagnosis {
     };
   }
 
-  private static NoIommuException noInterruptRemapping(String name, LinuxException e) {
+  /** The IOMMU does not keep devices from sending any interrupt they like. */
+  static NoIommuException noInterruptRemapping(String name, LinuxException e) {
     return new NoIommuException(
         e.call(),
         name,
@@ -134,18 +145,41 @@ final class Diagnosis {
         e);
   }
 
-  /** The device was not to be had from its group or its iommufd. */
-  VfioException deviceFailed(PciAddress address, LinuxException e) {
+  /**
+   * The device was not to be had from its group or its iommufd.
+   *
+   * @param token whether a VF token was shown
+   */
+  VfioException deviceFailed(PciAddress address, boolean token, LinuxException e) {
     String name = address.toString();
+    if (e.errno() == EPERM || e.errno() == EBUSY) {
+      // To an iommufd, a host driver in the group is somebody else who uses it.
+      Optional<Integer> group = heldByHost(address);
+      if (group.isPresent()) {
+        return notViable(address, group.get());
+      }
+    }
     return switch (e.errno()) {
       case EACCES ->
-        new PermissionDeniedException(
+        new VfTokenException(
             e.call(),
             name,
             e.errno(),
-            "the function shares its physical device with others and needs their VF token",
-            "open its PF and VFs with one owner that sets the token",
+            token
+                ? "the VF token is not the one that the PF's owner has set"
+                : "the function shares its physical device with others and needs their VF token",
+            "set one token on the PF (VfioOptions.withVfToken, VfioDevice.setVfToken) and show it when opening VFs",
             e);
+      case EINVAL ->
+        token
+            ? new VfTokenException(
+                e.call(),
+                name,
+                e.errno(),
+                "a VF token was shown, but the function is no VF of a PF that VFIO has, nor such a PF",
+                "leave the token out; through a cdev, tokens need Linux 6.18",
+                e)
+            : KernelErrors.of(name, e);
       case EPERM -> noInterruptRemapping(name, e);
       case ENODEV ->
         new DeviceNotFoundException(

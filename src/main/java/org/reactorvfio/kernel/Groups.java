@@ -5,7 +5,9 @@ import static org.reactorvfio.linux.VfioUapi.*;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
+import java.util.UUID;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
@@ -21,12 +23,14 @@ final class Groups {
 
   /** An open group in its container. */
   static final class Open {
+    private final int number;
     private final String node;
     private final Fd group;
     private final Fd container;
     private final Set<PciAddress> devices = new HashSet<>();
 
-    private Open(String node, Fd group, Fd container) {
+    private Open(int number, String node, Fd group, Fd container) {
+      this.number = number;
       this.node = node;
       this.group = group;
       this.container = container;
@@ -72,6 +76,22 @@ final class Groups {
     }
   }
 
+  /** Duplicates of all groups that this process has open here, by number; the caller closes them. */
+  static Map<Integer, Fd> duplicates() {
+    synchronized (OPEN) {
+      Map<Integer, Fd> all = new HashMap<>();
+      try {
+        for (Open open : OPEN.values()) {
+          all.put(open.number, Fd.duplicate(open.group.number()));
+        }
+        return all;
+      } catch (LinuxException e) {
+        all.values().forEach(Fd::close);
+        throw KernelErrors.of("all groups", e);
+      }
+    }
+  }
+
   private static Open open(PciAddress address, int number, String node, Diagnosis diagnosis) {
     Fd group = openNode(address, node, diagnosis);
     try {
@@ -85,7 +105,7 @@ final class Groups {
         container.close();
         throw e;
       }
-      return new Open(node, group, container);
+      return new Open(number, node, group, container);
     } catch (LinuxException e) {
       group.close();
       throw diagnosis.containerFailed(address, number, e);
@@ -134,8 +154,9 @@ final class Groups {
   }
 
   /** Gets the device out of its group. */
-  static Fd device(Fd group, PciAddress address) throws LinuxException {
-    NativeBuffer name = NativeBuffer.string(address.toString());
+  static Fd device(Fd group, PciAddress address, Optional<UUID> token) throws LinuxException {
+    NativeBuffer name =
+        NativeBuffer.string(address + token.map(uuid -> " vf_token=" + uuid).orElse(""));
     return Fd.adopt(group.ioctl("VFIO_GROUP_GET_DEVICE_FD", VFIO_GROUP_GET_DEVICE_FD, name));
   }
 }

@@ -2,22 +2,29 @@ package org.reactorvfio.kernel;
 
 import static org.reactorvfio.linux.VfioUapi.*;
 
+import java.lang.ref.Reference;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.UUID;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.operations.FeatureRequest;
 
 /** Opens a function through its cdev and an address space of an iommufd of its own. */
 final class IommufdTransport {
   private static final String IOMMUFD = "/dev/iommu";
 
   private final PciAddress address;
+  private final Optional<UUID> token;
   private final PciSysfs sysfs;
   private final Diagnosis diagnosis;
 
-  IommufdTransport(PciAddress address, PciSysfs sysfs) {
+  IommufdTransport(PciAddress address, Optional<UUID> token, PciSysfs sysfs) {
     this.address = address;
+    this.token = token;
     this.sysfs = sysfs;
     this.diagnosis = new Diagnosis(sysfs);
   }
@@ -45,10 +52,10 @@ final class IommufdTransport {
     try {
       Fd device = openNode(node(name).toString());
       try {
-        return attach(address.toString(), device, iommufd, true);
+        return attach(address.toString(), device, iommufd, true, token);
       } catch (LinuxException e) {
         device.close();
-        throw diagnosis.deviceFailed(address, e);
+        throw diagnosis.deviceFailed(address, token.isPresent(), e);
       }
     } catch (RuntimeException e) {
       iommufd.close();
@@ -69,15 +76,10 @@ final class IommufdTransport {
    *
    * @param bind whether the device is still to be bound
    */
-  static KernelDevice attach(String name, Fd device, Fd iommufd, boolean bind)
+  static KernelDevice attach(String name, Fd device, Fd iommufd, boolean bind, Optional<UUID> token)
       throws LinuxException {
     if (bind) {
-      NativeBuffer binding = NativeBuffer.allocate(DEVICE_BIND_IOMMUFD__FIRST_SIZE);
-      binding
-          .bytes()
-          .putInt(DEVICE_BIND_IOMMUFD__ARGSZ, DEVICE_BIND_IOMMUFD__FIRST_SIZE)
-          .putInt(DEVICE_BIND_IOMMUFD__IOMMUFD, iommufd.number());
-      device.ioctl("VFIO_DEVICE_BIND_IOMMUFD", VFIO_DEVICE_BIND_IOMMUFD, binding);
+      bind(device, iommufd, token);
     }
     IommufdAddressSpace space = IommufdAddressSpace.allocate(iommufd);
     try {
@@ -91,6 +93,26 @@ final class IommufdTransport {
       space.destroy();
       throw e;
     }
-    return new KernelDevice(name, device, space);
+    return new KernelDevice(name, device, space, Map::of);
+  }
+
+  /** The token is of later kernels: without one, the request is the one that all of them know. */
+  private static void bind(Fd device, Fd iommufd, Optional<UUID> token) throws LinuxException {
+    int size = token.isPresent() ? DEVICE_BIND_IOMMUFD__SIZE : DEVICE_BIND_IOMMUFD__FIRST_SIZE;
+    NativeBuffer request = NativeBuffer.allocate(size);
+    request
+        .bytes()
+        .putInt(DEVICE_BIND_IOMMUFD__ARGSZ, size)
+        .putInt(DEVICE_BIND_IOMMUFD__IOMMUFD, iommufd.number());
+    NativeBuffer uuid = NativeBuffer.allocate(16);
+    if (token.isPresent()) {
+      uuid.bytes().put(FeatureRequest.vfToken(token.get()).data());
+      request
+          .bytes()
+          .putInt(DEVICE_BIND_IOMMUFD__FLAGS, VFIO_DEVICE_BIND_FLAG_TOKEN)
+          .putLong(DEVICE_BIND_IOMMUFD__TOKEN_UUID_PTR, uuid.address());
+    }
+    device.ioctl("VFIO_DEVICE_BIND_IOMMUFD", VFIO_DEVICE_BIND_IOMMUFD, request);
+    Reference.reachabilityFence(uuid);
   }
 }

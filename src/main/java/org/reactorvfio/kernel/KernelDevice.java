@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import java.util.function.Supplier;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NotSupportedException;
@@ -21,6 +22,9 @@ import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.FeatureRequest;
+import org.reactorvfio.operations.HotResetInfo;
+import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
@@ -64,15 +68,22 @@ final class KernelDevice implements VfioOperations {
   private final String name;
   private final Fd device;
   private final DmaBackend dma;
+  private final HotReset hotReset;
   private final SerialCalls calls = new SerialCalls();
 
   private final Map<Integer, RegionInfo> regions = new HashMap<>();
   private boolean closed;
 
-  KernelDevice(String name, Fd device, DmaBackend dma) {
+  /**
+   * Takes over a device.
+   *
+   * @param groups the groups that prove who owns what a hot reset reaches; none on a cdev, whose iommufd does
+   */
+  KernelDevice(String name, Fd device, DmaBackend dma, Supplier<Map<Integer, Fd>> groups) {
     this.name = name;
     this.device = device;
     this.dma = dma;
+    this.hotReset = new HotReset(name, device, groups);
   }
 
   @Override
@@ -300,6 +311,108 @@ final class KernelDevice implements VfioOperations {
           return null;
         })
         .retryWhen(RESET_CONTENTION);
+  }
+
+  @Override
+  public Mono<HotResetInfo> hotResetInfo() {
+    return call(HotReset.INFO, () -> bySlot(hotReset::info));
+  }
+
+  @Override
+  public Mono<Void> hotReset() {
+    return call(HotReset.RESET, () -> bySlot(hotReset::reset))
+        .retryWhen(RESET_CONTENTION)
+        .then();
+  }
+
+  /** ENODEV says here that there is no such reset; but whatever has gone says so too. */
+  private HotResetInfo bySlot(HotResetCall call) throws LinuxException {
+    try {
+      return call.call();
+    } catch (LinuxException e) {
+      if (e.errno() != Errno.ENODEV) {
+        throw e;
+      }
+      askDeviceInfo();
+      throw KernelErrors.noSlotReset(name, e);
+    }
+  }
+
+  private interface HotResetCall {
+    HotResetInfo call() throws LinuxException;
+  }
+
+  @Override
+  public Mono<ByteBuffer> feature(FeatureRequest request) {
+    return call("VFIO_DEVICE_FEATURE", () -> askFeature(request));
+  }
+
+  private ByteBuffer askFeature(FeatureRequest request) throws LinuxException {
+    ByteBuffer data = request.data();
+    int size = DEVICE_FEATURE__SIZE + data.capacity();
+    NativeBuffer structure = NativeBuffer.allocate(size);
+    structure
+        .bytes()
+        .putInt(DEVICE_FEATURE__ARGSZ, size)
+        .putInt(DEVICE_FEATURE__FLAGS, request.feature() | flags(request))
+        .put(DEVICE_FEATURE__SIZE, data, 0, data.capacity());
+    try {
+      device.ioctl("VFIO_DEVICE_FEATURE", VFIO_DEVICE_FEATURE, structure);
+    } catch (LinuxException e) {
+      boolean refused = e.errno() == Errno.ENOTTY
+          || (e.errno() == Errno.EINVAL && request.kind() == FeatureRequest.Kind.PROBE);
+      if (!refused) {
+        throw e;
+      }
+      throw KernelErrors.noFeature(name, request.feature(), e);
+    }
+    return data.put(0, structure.bytes(), DEVICE_FEATURE__SIZE, data.capacity());
+  }
+
+  private static int flags(FeatureRequest request) {
+    return switch (request.kind()) {
+      case GET -> VFIO_DEVICE_FEATURE_GET;
+      case SET -> VFIO_DEVICE_FEATURE_SET;
+      case PROBE ->
+        VFIO_DEVICE_FEATURE_PROBE
+            | (request.probesGet() ? VFIO_DEVICE_FEATURE_GET : 0)
+            | (request.probesSet() ? VFIO_DEVICE_FEATURE_SET : 0);
+    };
+  }
+
+  @Override
+  public Mono<Void> ioEventFd(IoEventFd request) {
+    return call("VFIO_DEVICE_IOEVENTFD", () -> {
+      setIoEventFd(request);
+      return null;
+    });
+  }
+
+  private void setIoEventFd(IoEventFd request) throws LinuxException {
+    RegionInfo info = askRegionInfo(request.region());
+    if (request.offset() > info.size() - request.width()) {
+      throw new IndexOutOfBoundsException(
+          request.width() + " bytes at " + request.offset() + " are not in the " + info.size()
+              + " of " + Regions.name(request.region()) + " of " + name);
+    }
+    NativeBuffer structure = NativeBuffer.allocate(DEVICE_IOEVENTFD__FIRST_SIZE);
+    structure
+        .bytes()
+        .putInt(DEVICE_IOEVENTFD__ARGSZ, DEVICE_IOEVENTFD__FIRST_SIZE)
+        // The flag of a width is the width.
+        .putInt(DEVICE_IOEVENTFD__FLAGS, request.width())
+        .putLong(DEVICE_IOEVENTFD__OFFSET, info.offset() + request.offset())
+        .putLong(DEVICE_IOEVENTFD__DATA, request.value())
+        .putInt(DEVICE_IOEVENTFD__FD, request.fd());
+    try {
+      device.ioctl("VFIO_DEVICE_IOEVENTFD", VFIO_DEVICE_IOEVENTFD, structure);
+    } catch (LinuxException e) {
+      if (e.errno() != Errno.ENODEV || request.fd() != IoEventFd.REMOVE) {
+        throw e;
+      }
+      askDeviceInfo();
+      throw KernelErrors.noIoEventFd(name, e);
+    }
   }
 
   @Override

@@ -2,19 +2,27 @@ package org.reactorvfio.kernel;
 
 import static org.reactorvfio.linux.Errno.*;
 
+import java.util.List;
+import java.util.stream.Collectors;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.MemoryLockLimitException;
+import org.reactorvfio.NotOwnedException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.PermissionDeniedException;
 import org.reactorvfio.RegionUnavailableException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Syscalls;
+import org.reactorvfio.operations.Features;
+import org.reactorvfio.operations.HotResetInfo;
 
 /** What an error number of an open device means. Those of opening have an explanation of their own: {@link Diagnosis}. */
 public final class KernelErrors {
+  static final String RAISE_MEMLOCK =
+      "raise it (ulimit -l, LimitMEMLOCK= of a systemd unit) to what all mappings need together, or give CAP_IPC_LOCK";
+
   private KernelErrors() {}
 
   /** The failure of an operation on an open device. */
@@ -86,6 +94,54 @@ public final class KernelErrors {
     };
   }
 
+  /** ENODEV where it does not mean that the device has gone: there is no reset of its bus or slot. */
+  public static NotSupportedException noSlotReset(String device, LinuxException e) {
+    return new NotSupportedException(
+        e.call(),
+        device,
+        e.errno(),
+        "neither the device's bus nor its slot can be reset",
+        "reset the function alone",
+        e);
+  }
+
+  /** A hot reset would reach functions that are in other hands. */
+  public static NotOwnedException notOwned(String device, List<HotResetInfo.Affected> others) {
+    String names = others.stream()
+        .map(other -> other.group() < 0
+            ? other.name()
+            : other.name() + " (IOMMU group " + other.group() + ")")
+        .collect(Collectors.joining(", "));
+    return new NotOwnedException(
+        "VFIO_DEVICE_PCI_HOT_RESET",
+        device,
+        0,
+        "the reset would reach what is not open here: " + names,
+        "open those as well, from this process and the same way, or reset the function alone");
+  }
+
+  /** ENODEV where it does not mean that the device has gone: there is no such registration to take away. */
+  public static VfioException noIoEventFd(String device, LinuxException e) {
+    return new VfioException(
+        e.call(),
+        device,
+        e.errno(),
+        "no eventfd writes that value there",
+        "name the register, width and value that were registered",
+        e);
+  }
+
+  /** The device lacks a feature, or what was asked of it. */
+  public static NotSupportedException noFeature(String device, int feature, LinuxException e) {
+    return new NotSupportedException(
+        e.call(),
+        device,
+        e.errno(),
+        "the device does not have " + Features.name(feature) + ", or not so",
+        "probe for it first",
+        e);
+  }
+
   /** The failure of a DMA mapping, which ENOMEM explains best with the limit that it ran into. */
   static VfioException ofMap(String device, long size, LinuxException e) {
     if (e.errno() != ENOMEM) {
@@ -98,7 +154,7 @@ public final class KernelErrors {
         e.errno(),
         size + " bytes cannot be pinned; RLIMIT_MEMLOCK is "
             + (limit == Long.MAX_VALUE ? "unlimited" : limit + " bytes"),
-        "raise it (ulimit -l, LimitMEMLOCK= of a systemd unit) to what all mappings need together, or give CAP_IPC_LOCK",
+        RAISE_MEMLOCK,
         e);
   }
 }

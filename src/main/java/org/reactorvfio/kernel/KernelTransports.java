@@ -1,6 +1,8 @@
 package org.reactorvfio.kernel;
 
 import java.nio.file.Path;
+import java.util.Optional;
+import java.util.UUID;
 import java.util.concurrent.Callable;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.VfioException;
@@ -21,10 +23,11 @@ public final class KernelTransports {
   private KernelTransports() {}
 
   /** Opens a PCI function through the kernel's interface of choice. */
-  public static VfioTransport of(PciAddress address, VfioOptions.Backend backend) {
-    GroupTransport group = new GroupTransport(address, SYSFS);
-    IommufdTransport iommufd = new IommufdTransport(address, SYSFS);
-    return switch (backend) {
+  public static VfioTransport of(PciAddress address, VfioOptions options) {
+    Optional<UUID> token = options.vfToken();
+    GroupTransport group = new GroupTransport(address, token, SYSFS);
+    IommufdTransport iommufd = new IommufdTransport(address, token, SYSFS);
+    return switch (options.backend()) {
       case GROUP -> blocking(group::open);
       case IOMMUFD -> blocking(iommufd::open);
       case AUTOMATIC -> blocking(() -> openEither(address, iommufd, group));
@@ -60,8 +63,7 @@ public final class KernelTransports {
 
   /** Uses a group and a container that somebody else opened. */
   public static VfioTransport ofGroup(PciAddress address, int groupFd, int containerFd) {
-    return blocking(
-        () -> DescriptorTransport.group(address, groupFd, containerFd, new Diagnosis(SYSFS)));
+    return blocking(() -> DescriptorTransport.group(address, groupFd, containerFd, SYSFS));
   }
 
   /** Opening may take 100 ms and more: the kernel resets the device. */

@@ -7,13 +7,12 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.Set;
 import java.util.stream.Stream;
 import org.reactorvfio.PciAddress;
 
 /** What sysfs says about PCI functions, their drivers and their IOMMU groups. Read before opening, never while closing. */
 final class PciSysfs {
-  private static final String BRIDGE_CLASS = "0x06";
-
   private final Path root;
 
   /**
@@ -25,14 +24,16 @@ final class PciSysfs {
     this.root = root;
   }
 
+  /** The host's drivers that do not use DMA themselves ({@code driver_managed_dma} in the kernel). */
+  private static final Set<String> WITHOUT_DMA = Set.of("pci-stub", "pcieport");
+
   /** A member of an IOMMU group. */
-  record Member(String name, Optional<String> driver, boolean bridge) {
-    /** Whether the member keeps its group from being given to user space. */
+  record Member(String name, Optional<String> driver) {
+    /** Whether the member keeps its group from being given to user space: a bridge does, if shpchp has it. */
     boolean blocks() {
-      return !bridge
-          && driver.isPresent()
+      return driver.isPresent()
           && !isVfioDriver(driver.get())
-          && !driver.get().equals("pci-stub");
+          && !WITHOUT_DMA.contains(driver.get());
     }
 
     @Override
@@ -68,15 +69,28 @@ final class PciSysfs {
         .findFirst();
   }
 
+  /** All functions, in the order of their addresses. */
+  List<PciAddress> functions() {
+    return list(root.resolve("bus/pci/devices")).stream()
+        .map(path -> PciAddress.parse(path.getFileName().toString()))
+        .toList();
+  }
+
+  /** The PF of a VF. */
+  Optional<PciAddress> physicalFunction(PciAddress address) {
+    return linkTarget(device(address).resolve("physfn")).map(PciAddress::parse);
+  }
+
+  /** A hexadecimal attribute, 0 if there is none. */
+  int number(PciAddress address, String attribute) {
+    return read(device(address).resolve(attribute)).map(Integer::decode).orElse(0);
+  }
+
   List<Member> members(int group) {
     List<Member> members = new ArrayList<>();
     for (Path link : list(root.resolve("kernel/iommu_groups/" + group + "/devices"))) {
       Path device = root.resolve("bus/pci/devices").resolve(link.getFileName());
-      boolean bridge = read(device.resolve("class"))
-          .map(text -> text.startsWith(BRIDGE_CLASS))
-          .orElse(false);
-      members.add(
-          new Member(link.getFileName().toString(), linkTarget(device.resolve("driver")), bridge));
+      members.add(new Member(link.getFileName().toString(), linkTarget(device.resolve("driver"))));
     }
     return members;
   }
@@ -93,7 +107,7 @@ final class PciSysfs {
     }
   }
 
-  private static Optional<String> read(Path file) {
+  static Optional<String> read(Path file) {
     try {
       return Optional.of(Files.readString(file).strip());
     } catch (IOException e) {

@@ -90,6 +90,47 @@ public final class VfioUapi {
   public static final int VFIO_IRQ_SET_ACTION_UNMASK = 1 << 4;
   public static final int VFIO_IRQ_SET_ACTION_TRIGGER = 1 << 5;
 
+  public static final int VFIO_DEVICE_GET_PCI_HOT_RESET_INFO = 0x3b70;
+  public static final int VFIO_DEVICE_PCI_HOT_RESET = 0x3b71;
+  public static final int VFIO_DEVICE_IOEVENTFD = 0x3b74;
+  public static final int VFIO_DEVICE_FEATURE = 0x3b75;
+
+  public static final int PCI_HOT_RESET_INFO__SIZE = 12;
+  public static final int PCI_HOT_RESET_INFO__ARGSZ = 0;
+  public static final int PCI_HOT_RESET_INFO__FLAGS = 4;
+  public static final int PCI_HOT_RESET_INFO__COUNT = 8;
+  public static final int VFIO_PCI_HOT_RESET_FLAG_DEV_ID = 1;
+  public static final int VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED = 1 << 1;
+  public static final int VFIO_PCI_DEVID_OWNED = 0;
+  public static final int VFIO_PCI_DEVID_NOT_OWNED = -1;
+  public static final int PCI_DEPENDENT_DEVICE__SIZE = 8;
+  public static final int PCI_DEPENDENT_DEVICE__GROUP_ID = 0;
+  public static final int PCI_DEPENDENT_DEVICE__SEGMENT = 4;
+  public static final int PCI_DEPENDENT_DEVICE__BUS = 6;
+  public static final int PCI_DEPENDENT_DEVICE__DEVFN = 7;
+  public static final int PCI_HOT_RESET__SIZE = 12;
+  public static final int PCI_HOT_RESET__ARGSZ = 0;
+  public static final int PCI_HOT_RESET__COUNT = 8;
+
+  public static final int DEVICE_IOEVENTFD__FIRST_SIZE = 28;
+  public static final int DEVICE_IOEVENTFD__ARGSZ = 0;
+  public static final int DEVICE_IOEVENTFD__FLAGS = 4;
+  public static final int DEVICE_IOEVENTFD__OFFSET = 8;
+  public static final int DEVICE_IOEVENTFD__DATA = 16;
+  public static final int DEVICE_IOEVENTFD__FD = 24;
+  public static final int VFIO_DEVICE_IOEVENTFD_8 = 1;
+  public static final int VFIO_DEVICE_IOEVENTFD_16 = 1 << 1;
+  public static final int VFIO_DEVICE_IOEVENTFD_32 = 1 << 2;
+  public static final int VFIO_DEVICE_IOEVENTFD_64 = 1 << 3;
+
+  public static final int DEVICE_FEATURE__SIZE = 8;
+  public static final int DEVICE_FEATURE__ARGSZ = 0;
+  public static final int DEVICE_FEATURE__FLAGS = 4;
+  public static final int VFIO_DEVICE_FEATURE_MASK = 0xffff;
+  public static final int VFIO_DEVICE_FEATURE_GET = 1 << 16;
+  public static final int VFIO_DEVICE_FEATURE_SET = 1 << 17;
+  public static final int VFIO_DEVICE_FEATURE_PROBE = 1 << 18;
+
   // Type 1
   public static final int IOMMU_TYPE1_INFO__ARGSZ = 0;
   public static final int IOMMU_TYPE1_INFO__FLAGS = 4;
@@ -119,7 +160,11 @@ public final class VfioUapi {
   public static final int DEVICE_BIND_IOMMUFD__FIRST_SIZE = 16;
   public static final int DEVICE_BIND_IOMMUFD__ARGSZ = 0;
   public static final int DEVICE_BIND_IOMMUFD__IOMMUFD = 8;
+  public static final int DEVICE_BIND_IOMMUFD__FLAGS = 4;
   public static final int DEVICE_BIND_IOMMUFD__OUT_DEVID = 12;
+  public static final int DEVICE_BIND_IOMMUFD__TOKEN_UUID_PTR = 16;
+  public static final int DEVICE_BIND_IOMMUFD__SIZE = 24;
+  public static final int VFIO_DEVICE_BIND_FLAG_TOKEN = 1;
   public static final int DEVICE_ATTACH_IOMMUFD_PT__FIRST_SIZE = 12;
   public static final int DEVICE_ATTACH_IOMMUFD_PT__ARGSZ = 0;
   public static final int DEVICE_ATTACH_IOMMUFD_PT__PT_ID = 8;

@@ -1,6 +1,7 @@
 package org.reactorvfio.operations;
 
 import java.nio.ByteBuffer;
+import org.reactorvfio.NotSupportedException;
 import reactor.core.publisher.Mono;
 
 /**
@@ -93,6 +94,50 @@ public interface VfioOperations {
   Mono<Void> reset();
 
   /**
+   * Asks which functions a reset of the device's bus or slot would reach ({@code VFIO_DEVICE_GET_PCI_HOT_RESET_INFO}).
+   *
+   * @return the functions; {@link NotSupportedException} if there is no such reset for the device
+   */
+  default Mono<HotResetInfo> hotResetInfo() {
+    return notOffered("hot reset");
+  }
+
+  /**
+   * Resets the device's bus or slot, with everything on it ({@code VFIO_DEVICE_PCI_HOT_RESET}). What survives is as for {@link
+   * #reset()}, for every function that is reached.
+   *
+   * @return ends when the reset is done, a second and more later; {@link org.reactorvfio.NotOwnedException}, and nothing was
+   *     reset, if it reaches functions that are in other hands
+   */
+  default Mono<Void> hotReset() {
+    return notOffered("hot reset");
+  }
+
+  /**
+   * Reads, changes or probes a feature ({@code VFIO_DEVICE_FEATURE}), if its data holds no addresses: DMA logging and dma-bufs
+   * have operations of their own.
+   *
+   * @param request which feature, and what to do
+   * @return the feature's data, position 0, little-endian, as the transport left it; {@link NotSupportedException} if the
+   *     device does not have the feature
+   */
+  default Mono<ByteBuffer> feature(FeatureRequest request) {
+    return notOffered("feature " + Features.name(request.feature()));
+  }
+
+  /**
+   * Has a register written whenever an eventfd is signalled, or ends that ({@code VFIO_DEVICE_IOEVENTFD}). The transport keeps
+   * its own reference to the eventfd. A registration ends with the device, or when all references to the eventfd but its own
+   * are closed. While memory decode is off, signals write nothing.
+   *
+   * @param request which register, what to write, and when
+   * @return ends when it is registered or removed
+   */
+  default Mono<Void> ioEventFd(IoEventFd request) {
+    return notOffered("ioeventfd");
+  }
+
+  /**
    * Asks which addresses and page sizes the device's address space has.
    *
    * @return the properties
@@ -122,4 +167,9 @@ public interface VfioOperations {
    * @return ends when the device is closed
    */
   Mono<Void> close();
+
+  private <T> Mono<T> notOffered(String operation) {
+    return Mono.error(() -> new NotSupportedException(
+        operation, name(), 0, "its transport does not offer it", "do without it"));
+  }
 }

@@ -219,6 +219,33 @@ public final class Region {
     });
   }
 
+  /**
+   * Has a register written whenever an eventfd of the doorbell's own is signalled ({@code VFIO_DEVICE_IOEVENTFD}).
+   *
+   * @param offset the register's offset in the region, a multiple of the width
+   * @param width how many bytes are written: 1, 2, 4 or 8
+   * @param value what is written, in the low bits
+   * @return the doorbell, which the caller closes; {@link org.reactorvfio.NotSupportedException} if the device has none
+   */
+  public Mono<Doorbell> doorbell(long offset, int width, long value) {
+    return Doorbell.register(operations, info.index(), offset, width, value, -1);
+  }
+
+  /**
+   * Has a register written whenever an eventfd of somebody else's is signalled ({@code VFIO_DEVICE_IOEVENTFD}).
+   *
+   * @param offset the register's offset in the region, a multiple of the width
+   * @param width how many bytes are written: 1, 2, 4 or 8
+   * @param value what is written, in the low bits
+   * @param fd the eventfd, which stays the caller's: the doorbell has a duplicate
+   * @return the doorbell, which the caller closes
+   */
+  public Mono<Doorbell> doorbell(long offset, int width, long value, int fd) {
+    return fd < 0
+        ? Mono.error(() -> new IllegalArgumentException(fd + " is no descriptor"))
+        : Doorbell.register(operations, info.index(), offset, width, value, fd);
+  }
+
   @Override
   public String toString() {
     return String.format(

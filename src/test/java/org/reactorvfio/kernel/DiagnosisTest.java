@@ -19,6 +19,7 @@ import org.reactorvfio.GroupNotViableException;
 import org.reactorvfio.NoIommuException;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.PermissionDeniedException;
+import org.reactorvfio.VfTokenException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
@@ -146,7 +147,7 @@ class DiagnosisTest {
 
   static Stream<Arguments> devices() {
     return Stream.of(
-        arguments(Errno.EACCES, PermissionDeniedException.class, "token"),
+        arguments(Errno.EACCES, VfTokenException.class, "token"),
         arguments(Errno.EPERM, NoIommuException.class, "allow_unsafe_interrupts"),
         arguments(Errno.ENODEV, DeviceNotFoundException.class, "bound to vfio-pci"),
         arguments(Errno.EBUSY, DeviceBusyException.class, "other user"),
@@ -156,7 +157,7 @@ class DiagnosisTest {
   @ParameterizedTest
   @MethodSource("devices")
   void aDeviceThatItsGroupDoesNotGive(int errno, Class<?> type, String remedy) {
-    check(diagnosis().deviceFailed(ADDRESS, failure(errno)), errno, type, remedy);
+    check(diagnosis().deviceFailed(ADDRESS, false, failure(errno)), errno, type, remedy);
   }
 
   private static LinuxException failure(int errno) {

@@ -1,0 +1,5 @@
+/** A device's sleep. */
+@NullMarked
+package org.reactorvfio.power;
+
+import org.jspecify.annotations.NullMarked;
