@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.FeatureRequest;
@@ -111,6 +112,27 @@ final class DeviceSession implements VfioOperations {
   @Override
   public Mono<Long> unmapDma(long iova, long size) {
     return watched(transport.unmapDma(iova, size));
+  }
+
+  @Override
+  public Mono<Long> unmapAllDma() {
+    return watched(transport.unmapAllDma());
+  }
+
+  @Override
+  public Mono<DirtyPages.Tracker> startDirtyTracking(
+      List<DmaInfo.IovaRange> ranges, long pageSize) {
+    return watched(transport.startDirtyTracking(ranges, pageSize));
+  }
+
+  @Override
+  public Mono<DirtyPages> dirtyPages(long iova, long size) {
+    return watched(transport.dirtyPages(iova, size));
+  }
+
+  @Override
+  public Mono<Void> stopDirtyTracking() {
+    return watched(transport.stopDirtyTracking());
   }
 
   @Override

@@ -15,6 +15,7 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Mapping;
 import org.reactorvfio.linux.Syscalls;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Flux;
@@ -88,6 +89,59 @@ public final class DmaSpace {
         .doOnDiscard(
             Allocation.class,
             allocation -> allocation.lease().end().subscribe(nothing -> {}, failure -> {}));
+  }
+
+  /**
+   * Allocates buffers of one size, to be taken and given back at no cost.
+   *
+   * @param size the size of each in bytes, from 1
+   * @param count how many, from 1; together less than 2 GiB. Each begins at a multiple of 64 bytes, a cache line, or of the
+   *     size, rounded up to a power of two, if that is less than a page
+   * @return the pool, which the caller frees, or {@link #close()} does
+   */
+  public Mono<DmaPool> pool(int size, int count) {
+    if (size < 1 || count < 1) {
+      return Mono.error(() -> new IllegalArgumentException(
+          "a pool has at least one buffer of at least one byte, not " + count + " of " + size));
+    }
+    long stride = size >= 4096 ? (size + 63L) & -64L : Math.max(64, powerOfTwo(size));
+    return allocate(stride * count)
+        .map(memory -> new DmaPool(memory, size, (int) stride, count))
+        .doOnDiscard(DmaPool.class, pool -> pool.free().subscribe(nothing -> {}, failure -> {}));
+  }
+
+  private static long powerOfTwo(int size) {
+    return size == 1 ? 1 : Long.highestOneBit(size - 1L) << 1;
+  }
+
+  /**
+   * Begins to keep track of the memory that the device writes.
+   *
+   * @return who keeps track, which says how much that is worth
+   */
+  public Mono<DirtyPages.Tracker> startDirtyTracking() {
+    return operations
+        .dmaInfo()
+        .flatMap(info -> operations.startDirtyTracking(info.usableRanges(), info.smallestPage()));
+  }
+
+  /**
+   * Tells what of a buffer the device has written since tracking began, or since this was last asked for it.
+   *
+   * @param buffer a buffer of this address space
+   * @return its dirty pages
+   */
+  public Mono<DirtyPages> dirtyPages(DmaBuffer buffer) {
+    return operations.dirtyPages(buffer.iova(), buffer.size());
+  }
+
+  /**
+   * Ends the tracking.
+   *
+   * @return ends when it has ended
+   */
+  public Mono<Void> stopDirtyTracking() {
+    return operations.stopDirtyTracking();
   }
 
   /**

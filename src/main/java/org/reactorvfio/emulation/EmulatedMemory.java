@@ -3,12 +3,16 @@ package org.reactorvfio.emulation;
 import static org.reactorvfio.linux.Errno.*;
 
 import java.nio.ByteBuffer;
+import java.util.BitSet;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Set;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 
@@ -29,6 +33,11 @@ final class EmulatedMemory {
   private final int page;
   private final NavigableMap<Long, DmaMapping> mappings = new TreeMap<>(Long::compareUnsigned);
   private long refused;
+
+  /** The first addresses of the pages that the device has written, while somebody keeps track. */
+  private final Set<Long> dirty = new HashSet<>();
+
+  private boolean tracking;
 
   EmulatedMemory(DmaInfo info) {
     this.info = info;
@@ -86,6 +95,29 @@ final class EmulatedMemory {
     return bytes;
   }
 
+  synchronized long unmapAll() {
+    long bytes = mappings.values().stream().mapToLong(DmaMapping::size).sum();
+    mappings.clear();
+    return bytes;
+  }
+
+  synchronized void trackDirtyPages(boolean on) {
+    tracking = on;
+    dirty.clear();
+  }
+
+  synchronized DirtyPages dirtyPages(long first, long size) throws LinuxException {
+    long pages = Long.divideUnsigned(size, page);
+    if (!tracking || !aligned(first, size) || pages > Integer.MAX_VALUE) {
+      throw new LinuxException("dirty pages", EINVAL);
+    }
+    BitSet bits = new BitSet();
+    for (int i = 0; i < pages; i++) {
+      bits.set(i, dirty.remove(first + (long) i * page));
+    }
+    return new DirtyPages(first, size, page, bits);
+  }
+
   private static boolean reachesBeyond(
       Map.@Nullable Entry<Long, DmaMapping> mapping, long address) {
     return mapping != null
@@ -109,6 +141,9 @@ final class EmulatedMemory {
   synchronized boolean write(long iova, ByteBuffer source) {
     if (!covers(iova, source.remaining(), true)) {
       return refuse();
+    }
+    for (long at = iova & -page; tracking && at < iova + source.remaining(); at += page) {
+      dirty.add(at);
     }
     while (source.hasRemaining()) {
       ByteBuffer part = part(iova, source.remaining());
@@ -155,6 +190,7 @@ final class EmulatedMemory {
   }
 
   synchronized void clear() {
+    trackDirtyPages(false);
     mappings.clear();
   }
 }

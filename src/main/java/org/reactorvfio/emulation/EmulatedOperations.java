@@ -12,6 +12,7 @@ import org.reactorvfio.kernel.KernelErrors;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.FeatureRequest;
@@ -334,6 +335,33 @@ final class EmulatedOperations implements VfioOperations {
   @Override
   public Mono<Long> unmapDma(long iova, long size) {
     return call("DMA unmap", () -> device.memory().unmap(iova, size));
+  }
+
+  @Override
+  public Mono<Long> unmapAllDma() {
+    return call("DMA unmap", () -> device.memory().unmapAll());
+  }
+
+  @Override
+  public Mono<DirtyPages.Tracker> startDirtyTracking(
+      List<DmaInfo.IovaRange> ranges, long pageSize) {
+    return call("start of dirty tracking", () -> {
+      device.memory().trackDirtyPages(true);
+      return DirtyPages.Tracker.DEVICE;
+    });
+  }
+
+  @Override
+  public Mono<DirtyPages> dirtyPages(long iova, long size) {
+    return call("dirty pages", () -> device.memory().dirtyPages(iova, size));
+  }
+
+  @Override
+  public Mono<Void> stopDirtyTracking() {
+    return call("end of dirty tracking", () -> {
+      device.memory().trackDirtyPages(false);
+      return null;
+    });
   }
 
   @Override

@@ -13,6 +13,7 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.VfioUapi;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import reactor.util.Logger;
@@ -128,6 +129,30 @@ final class IommufdAddressSpace implements DmaBackend {
     }
     mapped.subMap(iova, iova + size).clear();
     return request.bytes().getLong(IOAS_UNMAP__LENGTH);
+  }
+
+  @Override
+  public long unmapAll() throws LinuxException {
+    NativeBuffer request = NativeBuffer.allocate(IOAS_UNMAP__SIZE);
+    request
+        .bytes()
+        .putInt(0, IOAS_UNMAP__SIZE)
+        .putInt(IOAS_UNMAP__IOAS_ID, id)
+        .putLong(IOAS_UNMAP__LENGTH, -1);
+    iommufd.ioctl("IOMMU_IOAS_UNMAP", IOMMU_IOAS_UNMAP, request);
+    mapped.clear();
+    return request.bytes().getLong(IOAS_UNMAP__LENGTH);
+  }
+
+  /** An IOAS sees no writes; a hardware page table that does needs an IOMMU that does. */
+  @Override
+  public void trackDirtyPages(boolean on) throws LinuxException {
+    throw new LinuxException("IOMMU_HWPT_SET_DIRTY_TRACKING", Errno.EOPNOTSUPP);
+  }
+
+  @Override
+  public DirtyPages dirtyPages(long iova, long size) throws LinuxException {
+    throw new LinuxException("IOMMU_HWPT_GET_DIRTY_BITMAP", Errno.EOPNOTSUPP);
   }
 
   private boolean overlaps(long iova, long size) {

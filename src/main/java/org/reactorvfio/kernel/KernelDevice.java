@@ -6,6 +6,7 @@ import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
@@ -20,6 +21,7 @@ import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.FeatureRequest;
@@ -69,6 +71,7 @@ final class KernelDevice implements VfioOperations {
   private final Fd device;
   private final DmaBackend dma;
   private final HotReset hotReset;
+  private final DmaLogging logging;
   private final SerialCalls calls = new SerialCalls();
 
   private final Map<Integer, RegionInfo> regions = new HashMap<>();
@@ -84,6 +87,7 @@ final class KernelDevice implements VfioOperations {
     this.device = device;
     this.dma = dma;
     this.hotReset = new HotReset(name, device, groups);
+    this.logging = new DmaLogging(device);
   }
 
   @Override
@@ -435,6 +439,43 @@ final class KernelDevice implements VfioOperations {
   @Override
   public Mono<Long> unmapDma(long iova, long size) {
     return call("DMA unmap", () -> dma.unmap(iova, size));
+  }
+
+  @Override
+  public Mono<Long> unmapAllDma() {
+    return call("DMA unmap", dma::unmapAll);
+  }
+
+  @Override
+  public Mono<DirtyPages.Tracker> startDirtyTracking(
+      List<DmaInfo.IovaRange> ranges, long pageSize) {
+    return call("start of dirty tracking", () -> {
+      if (logging.offered()) {
+        logging.start(ranges, pageSize);
+        return DirtyPages.Tracker.DEVICE;
+      }
+      dma.trackDirtyPages(true);
+      return DirtyPages.Tracker.ADDRESS_SPACE;
+    });
+  }
+
+  @Override
+  public Mono<DirtyPages> dirtyPages(long iova, long size) {
+    return call(
+        "dirty pages",
+        () -> logging.running() ? logging.report(iova, size) : dma.dirtyPages(iova, size));
+  }
+
+  @Override
+  public Mono<Void> stopDirtyTracking() {
+    return call("end of dirty tracking", () -> {
+      if (logging.running()) {
+        logging.stop();
+      } else {
+        dma.trackDirtyPages(false);
+      }
+      return null;
+    });
   }
 
   @Override

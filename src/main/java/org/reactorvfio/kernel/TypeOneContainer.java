@@ -9,6 +9,7 @@ import java.util.List;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.operations.Capability;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 
@@ -94,6 +95,49 @@ final class TypeOneContainer implements DmaBackend {
         .putLong(IOMMU_TYPE1_DMA_UNMAP__LENGTH, size);
     container.ioctl("VFIO_IOMMU_UNMAP_DMA", VFIO_IOMMU_UNMAP_DMA, request);
     return request.bytes().getLong(IOMMU_TYPE1_DMA_UNMAP__LENGTH);
+  }
+
+  @Override
+  public long unmapAll() throws LinuxException {
+    NativeBuffer request = NativeBuffer.allocate(IOMMU_TYPE1_DMA_UNMAP__SIZE);
+    request
+        .bytes()
+        .putInt(IOMMU_TYPE1_DMA_UNMAP__ARGSZ, IOMMU_TYPE1_DMA_UNMAP__SIZE)
+        .putInt(IOMMU_TYPE1_DMA_UNMAP__FLAGS, VFIO_DMA_UNMAP_FLAG_ALL);
+    container.ioctl("VFIO_IOMMU_UNMAP_DMA", VFIO_IOMMU_UNMAP_DMA, request);
+    return request.bytes().getLong(IOMMU_TYPE1_DMA_UNMAP__LENGTH);
+  }
+
+  @Override
+  public void trackDirtyPages(boolean on) throws LinuxException {
+    NativeBuffer request = NativeBuffer.allocate(IOMMU_TYPE1_DIRTY_BITMAP__SIZE);
+    request
+        .bytes()
+        .putInt(IOMMU_TYPE1_DIRTY_BITMAP__ARGSZ, IOMMU_TYPE1_DIRTY_BITMAP__SIZE)
+        .putInt(
+            IOMMU_TYPE1_DIRTY_BITMAP__FLAGS,
+            on ? VFIO_IOMMU_DIRTY_PAGES_FLAG_START : VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP);
+    container.ioctl("VFIO_IOMMU_DIRTY_PAGES", VFIO_IOMMU_DIRTY_PAGES, request);
+  }
+
+  @Override
+  public DirtyPages dirtyPages(long iova, long size) throws LinuxException {
+    DirtyBitmap bitmap = DirtyBitmap.of(iova, size, info().smallestPage());
+    int length = IOMMU_TYPE1_DIRTY_BITMAP__SIZE + IOMMU_TYPE1_DIRTY_BITMAP_GET__SIZE;
+    int get = IOMMU_TYPE1_DIRTY_BITMAP__SIZE;
+    int embedded = get + IOMMU_TYPE1_DIRTY_BITMAP_GET__BITMAP;
+    NativeBuffer request = NativeBuffer.allocate(length);
+    request
+        .bytes()
+        .putInt(IOMMU_TYPE1_DIRTY_BITMAP__ARGSZ, length)
+        .putInt(IOMMU_TYPE1_DIRTY_BITMAP__FLAGS, VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP)
+        .putLong(get + IOMMU_TYPE1_DIRTY_BITMAP_GET__IOVA, iova)
+        .putLong(get + IOMMU_TYPE1_DIRTY_BITMAP_GET__LENGTH, size)
+        .putLong(embedded + BITMAP__PGSIZE, bitmap.pageSize())
+        .putLong(embedded + BITMAP__LENGTH, bitmap.bytes())
+        .putLong(embedded + BITMAP__DATA, bitmap.address());
+    container.ioctl("VFIO_IOMMU_DIRTY_PAGES", VFIO_IOMMU_DIRTY_PAGES, request);
+    return bitmap.pages();
   }
 
   @Override

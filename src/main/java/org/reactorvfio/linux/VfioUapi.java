@@ -131,6 +131,22 @@ public final class VfioUapi {
   public static final int VFIO_DEVICE_FEATURE_SET = 1 << 17;
   public static final int VFIO_DEVICE_FEATURE_PROBE = 1 << 18;
 
+  public static final int VFIO_DEVICE_FEATURE_DMA_LOGGING_START = 6;
+  public static final int VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP = 7;
+  public static final int VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT = 8;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_CONTROL__SIZE = 24;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_CONTROL__PAGE_SIZE = 0;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_CONTROL__NUM_RANGES = 8;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_CONTROL__RANGES = 16;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_RANGE__SIZE = 16;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_RANGE__IOVA = 0;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_RANGE__LENGTH = 8;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__SIZE = 32;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__IOVA = 0;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__LENGTH = 8;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__PAGE_SIZE = 16;
+  public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__BITMAP = 24;
+
   // Type 1
   public static final int IOMMU_TYPE1_INFO__ARGSZ = 0;
   public static final int IOMMU_TYPE1_INFO__FLAGS = 4;
@@ -155,6 +171,22 @@ public final class VfioUapi {
   public static final int IOMMU_TYPE1_DMA_UNMAP__FLAGS = 4;
   public static final int IOMMU_TYPE1_DMA_UNMAP__IOVA = 8;
   public static final int IOMMU_TYPE1_DMA_UNMAP__LENGTH = 16;
+  public static final int VFIO_DMA_UNMAP_FLAG_ALL = 1 << 1;
+
+  public static final int VFIO_IOMMU_DIRTY_PAGES = 0x3b75;
+  public static final int VFIO_IOMMU_DIRTY_PAGES_FLAG_START = 1;
+  public static final int VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP = 1 << 1;
+  public static final int VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP = 1 << 2;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP__SIZE = 8;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP__ARGSZ = 0;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP__FLAGS = 4;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__SIZE = 40;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__IOVA = 0;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__LENGTH = 8;
+  public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__BITMAP = 16;
+  public static final int BITMAP__PGSIZE = 0;
+  public static final int BITMAP__LENGTH = 8;
+  public static final int BITMAP__DATA = 16;
 
   // Cdev. The first form of the structure; a token may follow on newer kernels.
   public static final int DEVICE_BIND_IOMMUFD__FIRST_SIZE = 16;

@@ -1,6 +1,7 @@
 package org.reactorvfio.operations;
 
 import java.nio.ByteBuffer;
+import java.util.List;
 import org.reactorvfio.NotSupportedException;
 import reactor.core.publisher.Mono;
 
@@ -160,6 +161,47 @@ public interface VfioOperations {
    * @return the number of bytes that were mapped in the range, 0 if none were, on every transport
    */
   Mono<Long> unmapDma(long iova, long size);
+
+  /**
+   * Takes all memory back from the device.
+   *
+   * @return the number of bytes that were mapped
+   */
+  default Mono<Long> unmapAllDma() {
+    return notOffered("DMA unmap of everything");
+  }
+
+  /**
+   * Begins to keep track of the memory that the device writes, in the device itself if it can, else in its address space.
+   *
+   * @param ranges which addresses; the address space keeps track of all
+   * @param pageSize how fine, in bytes, a power of two; a device may do it coarser, an address space does it by its smallest page
+   * @return who keeps track; {@link NotSupportedException} if neither can
+   */
+  default Mono<DirtyPages.Tracker> startDirtyTracking(
+      List<DmaInfo.IovaRange> ranges, long pageSize) {
+    return notOffered("dirty tracking");
+  }
+
+  /**
+   * Tells what the device has written since tracking began, or since this was last asked for the same addresses.
+   *
+   * @param iova the first address, a multiple of the page size
+   * @param size the size in bytes, a multiple of the page size
+   * @return the dirty pages
+   */
+  default Mono<DirtyPages> dirtyPages(long iova, long size) {
+    return notOffered("dirty tracking");
+  }
+
+  /**
+   * Ends the tracking.
+   *
+   * @return ends when it has ended
+   */
+  default Mono<Void> stopDirtyTracking() {
+    return notOffered("dirty tracking");
+  }
 
   /**
    * Closes the device and everything the transport holds for it. Closing twice does nothing.

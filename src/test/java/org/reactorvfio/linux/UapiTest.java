@@ -29,7 +29,9 @@ class UapiTest {
   private static final Map<String, String> FIELDS = Map.of(
       "REGION_INFO__REGION_SIZE", "size",
       "IOMMU_TYPE1_DMA_MAP__LENGTH", "size",
-      "IOMMU_TYPE1_DMA_UNMAP__LENGTH", "size");
+      "IOMMU_TYPE1_DMA_UNMAP__LENGTH", "size",
+      "IOMMU_TYPE1_DIRTY_BITMAP_GET__LENGTH", "size",
+      "BITMAP__LENGTH", "size");
 
   /** The last field of the first form of a structure that newer kernels have made longer. */
   private static final Map<String, String> LAST_FIELDS = Map.of(

@@ -1,0 +1,143 @@
+package org.reactorvfio.dma;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import java.util.concurrent.atomic.AtomicLong;
+import org.jspecify.annotations.Nullable;
+import reactor.core.publisher.Mono;
+
+/**
+ * Buffers of one size that a device may use, in one mapping. Taking one and giving it back allocates nothing and takes no lock;
+ * any thread may do either. They keep their addresses and their content.
+ */
+public final class DmaPool {
+  private static final int NONE = -1;
+
+  private final DmaBuffer memory;
+  private final Slot[] slots;
+
+  /** The free slots, as a list: what follows each. */
+  private final AtomicIntegerArray next;
+
+  /**
+   * The first free slot in the low half. The high half counts the changes, so that a list which was changed and changed back
+   * in between is not taken for an unchanged one.
+   */
+  private final AtomicLong head = new AtomicLong();
+
+  DmaPool(DmaBuffer memory, int size, int stride, int count) {
+    this.memory = memory;
+    this.slots = new Slot[count];
+    this.next = new AtomicIntegerArray(count);
+    ByteBuffer whole = memory.buffer();
+    for (int i = 0; i < count; i++) {
+      slots[i] = new Slot(
+          i,
+          whole.slice(i * stride, size).order(ByteOrder.LITTLE_ENDIAN),
+          memory.iova() + (long) i * stride);
+      next.set(i, i + 1 < count ? i + 1 : NONE);
+    }
+  }
+
+  /**
+   * Takes a buffer.
+   *
+   * @return a buffer, its position 0 and its limit its size, or null if all are taken
+   */
+  public @Nullable Slot take() {
+    while (true) {
+      long seen = head.get();
+      int first = (int) seen;
+      if (first == NONE) {
+        return null;
+      }
+      if (head.compareAndSet(seen, changed(seen, next.get(first)))) {
+        Slot slot = slots[first];
+        slot.taken.set(true);
+        slot.buffer.clear();
+        return slot;
+      }
+    }
+  }
+
+  private void give(Slot slot) {
+    long seen;
+    do {
+      seen = head.get();
+      next.set(slot.index, (int) seen);
+    } while (!head.compareAndSet(seen, changed(seen, slot.index)));
+  }
+
+  private static long changed(long seen, int first) {
+    return ((seen >>> 32) + 1) << 32 | Integer.toUnsignedLong(first);
+  }
+
+  /**
+   * Returns how many buffers there are, taken ones included.
+   *
+   * @return the number
+   */
+  public int size() {
+    return slots.length;
+  }
+
+  /**
+   * Frees all buffers, taken ones included: stop the device's use of them first. Freeing twice does nothing.
+   *
+   * @return as of {@link DmaBuffer#free()}
+   */
+  public Mono<Void> free() {
+    return memory.free();
+  }
+
+  @Override
+  public String toString() {
+    return "DmaPool[" + slots.length + " in " + memory + "]";
+  }
+
+  /** A buffer of a pool: whoever took it has it alone, until it is given back. */
+  public final class Slot {
+    private final int index;
+    private final ByteBuffer buffer;
+    private final long iova;
+    private final AtomicBoolean taken = new AtomicBoolean();
+
+    private Slot(int index, ByteBuffer buffer, long iova) {
+      this.index = index;
+      this.buffer = buffer;
+      this.iova = iova;
+    }
+
+    /**
+     * Returns the memory.
+     *
+     * @return always the same buffer, little-endian; with what {@link DmaBuffer#buffer()} says of the time after freeing
+     */
+    public ByteBuffer buffer() {
+      return buffer;
+    }
+
+    /**
+     * Returns the address that the device uses for the first byte.
+     *
+     * @return the address in the device's address space
+     */
+    public long iova() {
+      return iova;
+    }
+
+    /**
+     * Gives the buffer back. The device must have finished with it.
+     *
+     * @throws IllegalStateException if it was given back already
+     */
+    public void release() {
+      if (!taken.compareAndSet(true, false)) {
+        throw new IllegalStateException("buffer " + index + " of the pool was given back already");
+      }
+      give(this);
+    }
+  }
+}
