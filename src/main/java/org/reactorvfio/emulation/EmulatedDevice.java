@@ -241,6 +241,18 @@ public final class EmulatedDevice implements VfioTransport {
   }
 
   /**
+   * Does something of the device's own, such as what a timer is to do, while no register handler runs: what handlers use needs no
+   * other lock.
+   *
+   * @param work what to do; must not block
+   */
+  public void exclusively(Runnable work) {
+    synchronized (lock) {
+      work.run();
+    }
+  }
+
+  /**
    * Returns the memory behind a BAR of plain memory, as the device sees it.
    *
    * @param index the BAR's number, 0 to 5

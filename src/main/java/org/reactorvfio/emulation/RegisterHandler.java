@@ -2,7 +2,8 @@ package org.reactorvfio.emulation;
 
 /**
  * The registers behind a BAR of an emulated device. Called by the driver's threads, one access at a time per device; must not
- * block.
+ * block. What other threads do to the same state belongs into {@link EmulatedDevice#exclusively}: a lock of the handler's own,
+ * held while the device is called, would be taken in the wrong order.
  */
 public interface RegisterHandler {
   /**

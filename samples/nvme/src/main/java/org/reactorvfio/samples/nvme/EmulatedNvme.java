@@ -16,6 +16,7 @@ final class EmulatedNvme implements RegisterHandler {
   private static final int LBA_OUT_OF_RANGE = 0x80;
   private static final int DATA_TRANSFER_ERROR = 0x04;
 
+  // What follows is used by register handlers, and otherwise by whoever keeps them out.
   private final EmulatedDevice device;
   private final ByteBuffer disk;
   private final Map<Integer, Queue> submissions = new HashMap<>();
@@ -66,16 +67,16 @@ final class EmulatedNvme implements RegisterHandler {
 
   /** Leaves commands unanswered, or answers those that came meanwhile. */
   void hold(boolean value) {
-    synchronized (this) {
+    device.exclusively(() -> {
       held = value;
       if (!held) {
         submissions.keySet().stream().toList().forEach(this::work);
       }
-    }
+    });
   }
 
   @Override
-  public synchronized long read(long offset, int width) {
+  public long read(long offset, int width) {
     long value = switch ((int) offset) {
       case 0x00 -> 1023 | 1L << 16 | 20L << 24 | 1L << 37;
       case 0x14 -> configuration;
@@ -86,7 +87,7 @@ final class EmulatedNvme implements RegisterHandler {
   }
 
   @Override
-  public synchronized void write(long offset, int width, long value) {
+  public void write(long offset, int width, long value) {
     switch ((int) offset) {
       case 0x14 -> configure((int) value);
       case 0x24 -> adminAttributes = (int) value;
@@ -116,7 +117,7 @@ final class EmulatedNvme implements RegisterHandler {
     }
   }
 
-  private synchronized void disable() {
+  private void disable() {
     configuration = 0;
     status = 0;
     submissions.clear();
