@@ -1,11 +1,17 @@
 package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -14,10 +20,12 @@ import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.VfioOptions.Backend;
+import org.reactorvfio.dma.DeviceAccess;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.dma.DmaPool;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
+import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.region.Region;
 import reactor.core.publisher.Mono;
 import reactor.test.StepVerifier;
@@ -79,6 +87,60 @@ class DmaLabTest {
     }
     slots.forEach(DmaPool.Slot::release);
     LabDevice.run(pool.free());
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void mapsHugePages(Backend backend) throws IOException {
+    VfioDevice edu = open(backend);
+    Path free = Path.of("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages");
+    Assumptions.assumeTrue(Files.exists(free), "this kernel has no huge pages");
+    long huge = 2 << 20;
+    StepVerifier.create(edu.dma().allocateHuge(huge, DeviceAccess.READ_WRITE, huge))
+        .expectErrorSatisfies(e ->
+            assertThat(e).isInstanceOf(VfioException.class).hasMessageContaining(free.toString()))
+        .verify(LabDevice.LONG);
+    Files.writeString(free, "4");
+    try {
+      DmaBuffer buffer =
+          LabDevice.get(edu.dma().allocateHuge(huge + 1, DeviceAccess.READ_WRITE, huge));
+      assertThat(buffer.size()).isEqualTo(2 * huge);
+      assertThat(buffer.iova() % huge).isZero();
+      buffer.buffer().putInt((int) huge, 0x0b16_b16b);
+      copy(edu, buffer.iova() + huge, EDU_BUFFER, 4, 0);
+      copy(edu, EDU_BUFFER, buffer.iova(), 4, TO_MEMORY);
+      assertThat(buffer.buffer().getInt(0)).isEqualTo(0x0b16_b16b);
+      LabDevice.run(buffer.free());
+      assertThatThrownBy(buffer::buffer).isInstanceOf(IllegalStateException.class);
+    } finally {
+      Files.writeString(free, "0");
+    }
+  }
+
+  /** As the kernel's vfio_dma_mapping_test does: the very last addresses, and beyond them. */
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void mapsUpToTheLastAddress(Backend backend) {
+    VfioDevice edu = open(backend);
+    DmaInfo info = LabDevice.get(edu.operations().dmaInfo());
+    long last = info.usableRanges().get(info.usableRanges().size() - 1).last();
+    ByteBuffer memory = ByteBuffer.allocateDirect(3 * 4096).alignedSlice(4096).slice(0, 8192);
+    long first = last - 8191;
+    LabDevice.run(edu.operations().mapDma(DmaMapping.readWrite(memory, first)));
+    StepVerifier.create(edu.operations().mapDma(DmaMapping.readWrite(memory, first)))
+        .expectErrorSatisfies(e -> assertThat(((VfioException) e).errno()).isEqualTo(17))
+        .verify(LabDevice.LONG);
+    assertThat(LabDevice.get(edu.operations().unmapDma(first, 8192))).isEqualTo(8192);
+    LabDevice.run(edu.operations().mapDma(DmaMapping.readWrite(memory, first)));
+    assertThat(LabDevice.get(edu.operations().unmapAllDma())).isEqualTo(8192);
+    for (long bad : new long[] {last - 4095, last + 1, -8192 + 4096, first + 1}) {
+      StepVerifier.create(edu.operations().mapDma(DmaMapping.readWrite(memory, bad)))
+          .expectError(VfioException.class)
+          .verify(LabDevice.LONG);
+    }
+    StepVerifier.create(edu.operations().unmapDma(-4096, 8192))
+        .expectError(VfioException.class)
+        .verify(LabDevice.LONG);
   }
 
   @ParameterizedTest

@@ -83,8 +83,28 @@ public final class DmaSpace {
    * @return the memory, which the caller frees, or {@link #close()} does
    */
   public Mono<DmaBuffer> allocate(long size, DeviceAccess access) {
+    return allocate(size, access, 0);
+  }
+
+  /**
+   * Allocates zeroed memory of huge pages, which the IOMMU can map with fewer entries: at an address of the same alignment.
+   *
+   * @param size the size in bytes, from 1 to 1 GiB; rounded up to the pages' size
+   * @param access what the device may do with it; this process may read and write it always
+   * @param pageSize the pages' size in bytes, 2 MiB or 1 GiB on x86-64. The kernel must have some free ({@code
+   *     /sys/kernel/mm/hugepages})
+   * @return the memory, which the caller frees, or {@link #close()} does
+   */
+  public Mono<DmaBuffer> allocateHuge(long size, DeviceAccess access, long pageSize) {
+    return Long.bitCount(pageSize) != 1 || pageSize < Mapping.ALIGNMENT
+        ? Mono.error(() -> new IllegalArgumentException(
+            "a huge page has a power of two bytes from " + Mapping.ALIGNMENT + ", not " + pageSize))
+        : allocate(size, access, pageSize);
+  }
+
+  private Mono<DmaBuffer> allocate(long size, DeviceAccess access, long hugePage) {
     return addresses
-        .flatMap(space -> blocking(() -> reserve(space, size, access)))
+        .flatMap(space -> blocking(() -> reserve(space, size, access, hugePage)))
         .flatMap(allocation -> allocation.lease().establish().thenReturn(allocation.buffer()))
         .doOnDiscard(
             Allocation.class,
@@ -205,17 +225,19 @@ public final class DmaSpace {
 
   private record Allocation(Lease lease, DmaBuffer buffer) {}
 
-  private Allocation reserve(IovaAllocator space, long size, DeviceAccess access) {
-    long rounded = size <= 0 ? -1 : space.round(size);
+  private Allocation reserve(IovaAllocator space, long size, DeviceAccess access, long hugePage) {
+    long alignment = Math.max(space.page(), hugePage);
+    long rounded = size <= 0 ? -1 : (size + alignment - 1) & -alignment;
     if (rounded <= 0 || rounded + padding(space) > Integer.MAX_VALUE) {
       throw new IllegalArgumentException(
           "a DMA buffer has 1 byte to less than 2 GiB, not " + size + " bytes");
     }
-    Mapping memory = memory(rounded + padding(space));
+    Mapping memory =
+        hugePage == 0 ? memory(rounded + padding(space)) : hugeMemory(rounded, hugePage);
     try {
       synchronized (lock) {
         requireOpen(ALLOCATE);
-        OptionalLong iova = space.allocate(rounded);
+        OptionalLong iova = space.allocate(rounded, alignment);
         if (iova.isEmpty()) {
           throw new VfioException(
               ALLOCATE,
@@ -285,7 +307,25 @@ public final class DmaSpace {
   }
 
   private Mapping memory(long size) {
-    int fd = Syscalls.memfd("reactor-vfio-dma", size);
+    return map(Syscalls.memfd("reactor-vfio-dma", size), size);
+  }
+
+  private Mapping hugeMemory(long size, long page) {
+    try {
+      return map(Syscalls.memfdOfHugePages("reactor-vfio-dma", size, page), size);
+    } catch (VfioException e) {
+      throw new VfioException(
+          ALLOCATE,
+          operations.name(),
+          e.errno(),
+          "the kernel has no " + size + " bytes in free huge pages of " + page,
+          "give it some: echo " + size / page + " > /sys/kernel/mm/hugepages/hugepages-"
+              + (page >> 10) + "kB/nr_hugepages",
+          e);
+    }
+  }
+
+  private Mapping map(int fd, long size) {
     if (fd < 0) {
       throw failed(new LinuxException("memfd_create", -fd));
     }

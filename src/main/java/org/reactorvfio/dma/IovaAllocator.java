@@ -41,17 +41,19 @@ final class IovaAllocator {
     return page;
   }
 
-  /** Rounds a positive size up to whole pages; negative if that is too large for a long. */
-  long round(long size) {
-    return (size + page - 1) & -page;
-  }
-
   /** Takes the lowest free addresses but those of the first page: 0 looks like a null pointer to drivers and devices. */
   OptionalLong allocate(long size) {
+    return allocate(size, page);
+  }
+
+  /** Takes the lowest free addresses, but those of the first page, that begin at a multiple of a power of two. */
+  OptionalLong allocate(long size, long alignment) {
     for (Map.Entry<Long, Long> range : free.entrySet()) {
-      long start = range.getKey() == 0 ? page : range.getKey();
+      long first = range.getKey() == 0 ? page : range.getKey();
+      long start = (first + alignment - 1) & -alignment;
       long last = start + size - 1;
-      boolean wrapped = Long.compareUnsigned(last, start) < 0;
+      boolean wrapped =
+          Long.compareUnsigned(start, first) < 0 || Long.compareUnsigned(last, start) < 0;
       if (!wrapped && Long.compareUnsigned(last, range.getValue()) <= 0) {
         take(range.getKey(), range.getValue(), start, last);
         return OptionalLong.of(start);

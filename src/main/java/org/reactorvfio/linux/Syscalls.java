@@ -38,6 +38,8 @@ public final class Syscalls {
 
   private static final int F_DUPFD_CLOEXEC = 1030;
   private static final int MFD_CLOEXEC = 1;
+  private static final int MFD_HUGETLB = 4;
+  private static final int MFD_HUGE_SHIFT = 26;
 
   private Syscalls() {}
 
@@ -109,8 +111,17 @@ public final class Syscalls {
 
   /** Creates an anonymous file of the given size in memory, close-on-exec. Returns its descriptor. */
   public static int memfd(String name, long size) {
+    return memfd(name, size, 0);
+  }
+
+  /** As {@link #memfd(String, long)}, of huge pages of a size, which the size given must be a multiple of. */
+  public static int memfdOfHugePages(String name, long size, long hugePage) {
+    return memfd(name, size, MFD_HUGETLB | Long.numberOfTrailingZeros(hugePage) << MFD_HUGE_SHIFT);
+  }
+
+  private static int memfd(String name, long size, int flags) {
     NativeBuffer text = NativeBuffer.string(name);
-    int fd = result(LibC.memfd_create(text.address(), MFD_CLOEXEC));
+    int fd = result(LibC.memfd_create(text.address(), MFD_CLOEXEC | flags));
     Reference.reachabilityFence(text);
     if (fd >= 0) {
       int rc = result(LibC.ftruncate(fd, size));
