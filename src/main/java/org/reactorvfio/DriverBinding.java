@@ -2,8 +2,10 @@ package org.reactorvfio;
 
 import java.util.Optional;
 import org.reactorvfio.kernel.PciDrivers;
+import org.reactorvfio.loop.SerialCalls;
 import reactor.core.publisher.Mono;
-import reactor.core.scheduler.Schedulers;
+import reactor.util.Logger;
+import reactor.util.Loggers;
 
 /**
  * A function that was taken from its driver and given to one of VFIO's, until it is given back. Needs write access to sysfs,
@@ -12,6 +14,11 @@ import reactor.core.scheduler.Schedulers;
 public final class DriverBinding {
   /** The kernel's driver for any PCI function. */
   public static final String VFIO_PCI = "vfio-pci";
+
+  private static final Logger LOG = Loggers.getLogger(DriverBinding.class);
+
+  /** One change after the other, and none interrupted half-way by a cancellation. */
+  private static final SerialCalls CALLS = new SerialCalls();
 
   private final PciAddress address;
   private final PciDrivers.Former former;
@@ -39,10 +46,13 @@ public final class DriverBinding {
    * @return the binding, once the function is bound. Failures have put back what was there before
    */
   public static Mono<DriverBinding> bind(PciAddress address, String driver) {
-    return Mono.fromCallable(
-            () -> new DriverBinding(address, PciDrivers.HOST.bind(address, driver)))
-        .subscribeOn(Schedulers.boundedElastic())
-        .doOnDiscard(DriverBinding.class, binding -> binding.restore().subscribe(null, e -> {}));
+    return CALLS
+        .run(() -> new DriverBinding(address, PciDrivers.HOST.bind(address, driver)))
+        .doOnDiscard(DriverBinding.class, DriverBinding::forget);
+  }
+
+  private void forget() {
+    restore().subscribe(null, e -> LOG.warn("giving " + this + " back failed", e));
   }
 
   /**
@@ -60,8 +70,10 @@ public final class DriverBinding {
    * @return ends when that is done
    */
   public Mono<Void> restore() {
-    return Mono.<Void>fromRunnable(() -> PciDrivers.HOST.restore(address, former))
-        .subscribeOn(Schedulers.boundedElastic());
+    return CALLS.run(() -> {
+      PciDrivers.HOST.restore(address, former);
+      return null;
+    });
   }
 
   @Override

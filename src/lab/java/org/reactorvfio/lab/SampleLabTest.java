@@ -8,11 +8,12 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** The sample that drives the emulated edu drives the real one, too, by its address. */
+/** The samples that drive emulated devices drive the real ones, too, by their addresses. */
 @Tag("lab")
 @Timeout(90)
 class SampleLabTest {
@@ -34,6 +35,29 @@ class SampleLabTest {
           .startsWith(
               address + ": edu 0x10000ed, told by " + interrupt, "1! = 1", "2! = 2", "3! = 6")
           .endsWith("12! = 479001600");
+      assertThat(sample.waitFor(30, TimeUnit.SECONDS)).isTrue();
+      assertThat(sample.exitValue()).isZero();
+    } finally {
+      sample.destroyForcibly();
+    }
+  }
+
+  @Test
+  void readsAndWritesNvme() throws Exception {
+    String address = LabDevice.address("VFIO_LAB_NVME").toString();
+    Process sample = LabDevice.java(List.of(), "org.reactorvfio.samples.nvme.Nvme", address);
+    try (BufferedReader output = sample.inputReader();
+        Stream<String> lines = output.lines()) {
+      List<String> all = lines.toList();
+      all.forEach(System.out::println);
+      assertThat(all)
+          .hasSize(2 + 2 * 7)
+          .startsWith(
+              "QEMU NVMe Ctrl, serial lab: 32768 blocks of 512 bytes",
+              "64 chunks are as they were written");
+      assertThat(all.subList(2, all.size()))
+          .allMatch(
+              line -> line.matches("queue depth .*: [1-9][0-9,]* reads of 4096 bytes a second"));
       assertThat(sample.waitFor(30, TimeUnit.SECONDS)).isTrue();
       assertThat(sample.exitValue()).isZero();
     } finally {
