@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Optional;
 import org.reactorvfio.DeviceNotFoundException;
 import org.reactorvfio.DriverNotBoundException;
@@ -107,7 +108,7 @@ public final class PciDrivers {
 
   private static void write(PciAddress address, Path file, String text) {
     try {
-      Files.writeString(file, text);
+      Files.writeString(file, text, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING);
     } catch (AccessDeniedException e) {
       throw new PermissionDeniedException(
           "write to " + file,
@@ -118,12 +119,7 @@ public final class PciDrivers {
           e);
     } catch (IOException e) {
       throw new VfioException(
-          "write to " + file,
-          address.toString(),
-          0,
-          String.valueOf(e.getMessage()),
-          "see the kernel's log",
-          e);
+          "write to " + file, address.toString(), 0, e.toString(), "see the kernel's log", e);
     }
   }
 }
