@@ -14,4 +14,5 @@ module org.reactorvfio {
   exports org.reactorvfio.operations;
   exports org.reactorvfio.power;
   exports org.reactorvfio.region;
+  exports org.reactorvfio.vendor;
 }

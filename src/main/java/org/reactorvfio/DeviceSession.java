@@ -3,6 +3,7 @@ package org.reactorvfio;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Consumer;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DirtyPages;
@@ -14,6 +15,9 @@ import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.MigrationData;
+import org.reactorvfio.operations.MigrationState;
+import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
@@ -133,6 +137,26 @@ final class DeviceSession implements VfioOperations {
   @Override
   public Mono<Void> stopDirtyTracking() {
     return watched(transport.stopDirtyTracking());
+  }
+
+  @Override
+  public Mono<MigrationSupport> migrationSupport() {
+    return watched(transport.migrationSupport());
+  }
+
+  @Override
+  public Mono<MigrationState> migrationState() {
+    return watched(transport.migrationState());
+  }
+
+  @Override
+  public Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
+    return watched(transport.setMigrationState(target));
+  }
+
+  @Override
+  public Mono<Long> migrationDataSize() {
+    return watched(transport.migrationDataSize());
   }
 
   @Override

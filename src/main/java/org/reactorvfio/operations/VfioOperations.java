@@ -2,6 +2,7 @@ package org.reactorvfio.operations;
 
 import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.Optional;
 import org.reactorvfio.NotSupportedException;
 import reactor.core.publisher.Mono;
 
@@ -201,6 +202,46 @@ public interface VfioOperations {
    */
   default Mono<Void> stopDirtyTracking() {
     return notOffered("dirty tracking");
+  }
+
+  /**
+   * Asks what the device can do towards its migration ({@code VFIO_DEVICE_FEATURE_MIGRATION}).
+   *
+   * @return what it can do; {@link NotSupportedException} if it cannot be migrated
+   */
+  default Mono<MigrationSupport> migrationSupport() {
+    return notOffered("migration");
+  }
+
+  /**
+   * Asks for the state of the device's migration ({@code VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE}).
+   *
+   * @return the state
+   */
+  default Mono<MigrationState> migrationState() {
+    return notOffered("migration");
+  }
+
+  /**
+   * Leads the device to a state, through others where there is no direct way ({@code VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE}). If
+   * that fails, the device may have stopped in any state on the way.
+   *
+   * @param target the state
+   * @return the stream of the device's state, if one begins with the target: not where a stream that began before goes on. The
+   *     caller closes it
+   */
+  default Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
+    return notOffered("migration");
+  }
+
+  /**
+   * Asks for an estimate of what {@link MigrationState#STOP_COPY} would have to move ({@code
+   * VFIO_DEVICE_FEATURE_MIG_DATA_SIZE}).
+   *
+   * @return the size in bytes
+   */
+  default Mono<Long> migrationDataSize() {
+    return notOffered("migration");
   }
 
   /**
