@@ -102,16 +102,25 @@ public final class Doctor {
       node(address, dev.resolve("iommu")).ifPresent(overCdev::add);
       node(address, dev.resolve("vfio/devices/" + name)).ifPresent(overCdev::add);
     });
-    boolean cdevWorks = cdev.isPresent() && overCdev.isEmpty();
-    if (!cdevWorks && !overGroup.isEmpty()) {
-      overGroup.forEach(failure -> findings.add(new Finding(failure, true)));
-      overCdev.forEach(failure -> findings.add(new Finding(failure, true)));
+    if (!interruptsRemapped()) {
+      VfioException refused = Diagnosis.noInterruptRemapping(
+          address.toString(), new LinuxException("open", Errno.EPERM));
+      if (!unsafeInterruptsAllowed("vfio_iommu_type1")) {
+        overGroup.add(refused);
+      }
+      if (!unsafeInterruptsAllowed("iommufd")) {
+        overCdev.add(refused);
+      }
     }
-    if (!interruptsRemapped() && !unsafeInterruptsAllowed(cdevWorks)) {
-      findings.add(new Finding(
-          Diagnosis.noInterruptRemapping(
-              address.toString(), new LinuxException("open", Errno.EPERM)),
-          true));
+    if (cdev.isEmpty()) {
+      overCdev.clear();
+    } else if (overCdev.isEmpty()) {
+      return;
+    }
+    if (!overGroup.isEmpty()) {
+      Stream.concat(overGroup.stream(), overCdev.stream())
+          .distinct()
+          .forEach(failure -> findings.add(new Finding(failure, true)));
     }
   }
 
@@ -137,8 +146,7 @@ public final class Doctor {
     }
   }
 
-  private boolean unsafeInterruptsAllowed(boolean cdev) {
-    String module = cdev ? "iommufd" : "vfio_iommu_type1";
+  private boolean unsafeInterruptsAllowed(String module) {
     Path parameter = sys.resolve("module/" + module + "/parameters/allow_unsafe_interrupts");
     return PciSysfs.read(parameter).filter("Y"::equals).isPresent();
   }
