@@ -4,7 +4,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.lang.reflect.Modifier;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -24,7 +23,6 @@ import org.reactorvfio.operations.Features;
 import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.MappedRegion;
-import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.region.Doorbell;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.Sinks;
@@ -357,18 +355,6 @@ class ResetAndPowerTest {
         .expectComplete()
         .verify(LIMIT);
     assertThat(get(device.bar(1).read8(0))).isZero();
-  }
-
-  /** What a session did not pass on would never reach the device, since the table has defaults. */
-  @Test
-  void aSessionPassesEveryOperationOn() {
-    assertThat(VfioOperations.class.getMethods()).allSatisfy(method -> {
-      if (!Modifier.isStatic(method.getModifiers())) {
-        assertThat(
-                DeviceSession.class.getDeclaredMethod(method.getName(), method.getParameterTypes()))
-            .isNotNull();
-      }
-    });
   }
 
   @Test

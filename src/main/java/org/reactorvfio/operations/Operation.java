@@ -1,0 +1,68 @@
+package org.reactorvfio.operations;
+
+/** The methods of {@link VfioOperations} that do something, by name. More may come. */
+public enum Operation {
+  /** {@link VfioOperations#deviceInfo}. */
+  DEVICE_INFO("deviceInfo"),
+  /** {@link VfioOperations#regionInfo}. */
+  REGION_INFO("regionInfo"),
+  /** {@link VfioOperations#irqInfo}. */
+  IRQ_INFO("irqInfo"),
+  /** {@link VfioOperations#setIrqs}. */
+  SET_IRQS("setIrqs"),
+  /** {@link VfioOperations#read}. */
+  READ("read"),
+  /** {@link VfioOperations#write}. */
+  WRITE("write"),
+  /** {@link VfioOperations#map}. */
+  MAP("map"),
+  /** {@link VfioOperations#reset}. */
+  RESET("reset"),
+  /** {@link VfioOperations#hotResetInfo}. */
+  HOT_RESET_INFO("hotResetInfo"),
+  /** {@link VfioOperations#hotReset}. */
+  HOT_RESET("hotReset"),
+  /** {@link VfioOperations#feature}. */
+  FEATURE("feature"),
+  /** {@link VfioOperations#ioEventFd}. */
+  IO_EVENT_FD("ioEventFd"),
+  /** {@link VfioOperations#dmaInfo}. */
+  DMA_INFO("dmaInfo"),
+  /** {@link VfioOperations#mapDma}. */
+  MAP_DMA("mapDma"),
+  /** {@link VfioOperations#unmapDma}. */
+  UNMAP_DMA("unmapDma"),
+  /** {@link VfioOperations#unmapAllDma}. */
+  UNMAP_ALL_DMA("unmapAllDma"),
+  /** {@link VfioOperations#startDirtyTracking}. */
+  START_DIRTY_TRACKING("startDirtyTracking"),
+  /** {@link VfioOperations#dirtyPages}. */
+  DIRTY_PAGES("dirtyPages"),
+  /** {@link VfioOperations#stopDirtyTracking}. */
+  STOP_DIRTY_TRACKING("stopDirtyTracking"),
+  /** {@link VfioOperations#migrationSupport}. */
+  MIGRATION_SUPPORT("migrationSupport"),
+  /** {@link VfioOperations#migrationState}. */
+  MIGRATION_STATE("migrationState"),
+  /** {@link VfioOperations#setMigrationState}. */
+  SET_MIGRATION_STATE("setMigrationState"),
+  /** {@link VfioOperations#migrationDataSize}. */
+  MIGRATION_DATA_SIZE("migrationDataSize"),
+  /** {@link VfioOperations#close}. */
+  CLOSE("close");
+
+  private final String method;
+
+  Operation(String method) {
+    this.method = method;
+  }
+
+  /**
+   * Returns the method's name.
+   *
+   * @return the name in {@link VfioOperations}
+   */
+  public String method() {
+    return method;
+  }
+}
