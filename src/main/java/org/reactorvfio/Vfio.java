@@ -1,6 +1,8 @@
 package org.reactorvfio;
 
+import java.nio.file.Path;
 import java.time.Duration;
+import java.util.UUID;
 import org.reactorvfio.discovery.DeviceChange;
 import org.reactorvfio.discovery.Needs;
 import org.reactorvfio.discovery.PciFunction;
@@ -47,6 +49,40 @@ public final class Vfio {
   }
 
   /**
+   * Opens a mediated device (mdev) through the kernel, with the {@linkplain VfioOptions#defaults() defaults}.
+   *
+   * @param uuid the device's name; it must have been made ({@code mdev_supported_types/<type>/create} of its parent)
+   * @return the open device. Failures are {@link VfioException} subtypes that say what to do
+   */
+  public static Mono<VfioDevice> openMdev(UUID uuid) {
+    return openMdev(uuid, VfioOptions.defaults());
+  }
+
+  /**
+   * Opens a mediated device (mdev) through the kernel.
+   *
+   * @param uuid the device's name; it must have been made ({@code mdev_supported_types/<type>/create} of its parent)
+   * @param options how to open it
+   * @return the open device. Failures are {@link VfioException} subtypes that say what to do
+   */
+  public static Mono<VfioDevice> openMdev(UUID uuid, VfioOptions options) {
+    return open(KernelTransports.of(uuid, options), options);
+  }
+
+  /**
+   * Opens a device on any bus through the kernel: a platform device, for example, which {@code vfio-platform} offers.
+   *
+   * @param sysfsDevice the device's directory in sysfs, or a link to it, such as {@code
+   *     /sys/bus/platform/devices/fff51000.ethernet}; it must be bound to a VFIO driver
+   * @param options how to open it
+   * @return the open device; if {@link org.reactorvfio.operations.DeviceInfo#pci()} says no, without a configuration space and
+   *     with regions and interrupts that its driver numbers. Failures are {@link VfioException} subtypes that say what to do
+   */
+  public static Mono<VfioDevice> open(Path sysfsDevice, VfioOptions options) {
+    return open(KernelTransports.of(sysfsDevice, options), options);
+  }
+
+  /**
    * Opens whatever a transport reaches, with the {@linkplain VfioOptions#defaults() defaults}: an emulated device, for example.
    *
    * @param transport the way to the device
@@ -83,7 +119,7 @@ public final class Vfio {
    */
   public static Mono<VfioDevice> openCdev(
       String name, int deviceFd, int iommuFd, VfioOptions options) {
-    return open(KernelTransports.ofCdev(name, deviceFd, iommuFd), options);
+    return open(KernelTransports.ofCdev(name, deviceFd, iommuFd, options), options);
   }
 
   /**
@@ -98,7 +134,7 @@ public final class Vfio {
    */
   public static Mono<VfioDevice> openGroup(
       PciAddress address, int groupFd, int containerFd, VfioOptions options) {
-    return open(KernelTransports.ofGroup(address, groupFd, containerFd), options);
+    return open(KernelTransports.ofGroup(address, groupFd, containerFd, options), options);
   }
 
   /**

@@ -19,19 +19,25 @@ public final class VfioOptions {
   }
 
   private static final VfioOptions DEFAULTS =
-      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true, null);
+      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true, null, false);
 
   private final Backend backend;
   private final InterruptLoop loop;
   private final boolean releaseOnRequest;
   private final @Nullable UUID vfToken;
+  private final boolean unsafeNoIommu;
 
   private VfioOptions(
-      Backend backend, InterruptLoop loop, boolean releaseOnRequest, @Nullable UUID vfToken) {
+      Backend backend,
+      InterruptLoop loop,
+      boolean releaseOnRequest,
+      @Nullable UUID vfToken,
+      boolean unsafeNoIommu) {
     this.backend = Objects.requireNonNull(backend, "backend");
     this.loop = Objects.requireNonNull(loop, "loop");
     this.releaseOnRequest = releaseOnRequest;
     this.vfToken = vfToken;
+    this.unsafeNoIommu = unsafeNoIommu;
   }
 
   /**
@@ -50,7 +56,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withBackend(Backend value) {
-    return new VfioOptions(value, loop, releaseOnRequest, vfToken);
+    return new VfioOptions(value, loop, releaseOnRequest, vfToken, unsafeNoIommu);
   }
 
   /**
@@ -60,7 +66,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withLoop(InterruptLoop value) {
-    return new VfioOptions(backend, value, releaseOnRequest, vfToken);
+    return new VfioOptions(backend, value, releaseOnRequest, vfToken, unsafeNoIommu);
   }
 
   /**
@@ -72,7 +78,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withReleaseOnRequest(boolean value) {
-    return new VfioOptions(backend, loop, value, vfToken);
+    return new VfioOptions(backend, loop, value, vfToken, unsafeNoIommu);
   }
 
   /**
@@ -85,7 +91,21 @@ public final class VfioOptions {
    */
   public VfioOptions withVfToken(UUID value) {
     return new VfioOptions(
-        backend, loop, releaseOnRequest, Objects.requireNonNull(value, "VF token"));
+        backend, loop, releaseOnRequest, Objects.requireNonNull(value, "VF token"), unsafeNoIommu);
+  }
+
+  /**
+   * Chooses whether a device that no IOMMU holds may be opened, where the kernel offers such devices ({@code
+   * enable_unsafe_noiommu_mode=1} of the module vfio). <b>This is not safe</b>: nothing keeps the device, or whoever programs it,
+   * from reading and writing all of the machine's memory; the kernel marks itself as tainted; the process needs CAP_SYS_RAWIO.
+   * Each such opening is logged as a warning, and {@link VfioDevice#isolated()} tells. Without this such a device is refused with
+   * {@link NoIommuException}; one that an IOMMU holds is opened the same way in either case.
+   *
+   * @param value true to accept all that; false is the default
+   * @return the changed copy
+   */
+  public VfioOptions withUnsafeNoIommu(boolean value) {
+    return new VfioOptions(backend, loop, releaseOnRequest, vfToken, value);
   }
 
   /**
@@ -122,5 +142,14 @@ public final class VfioOptions {
    */
   public Optional<UUID> vfToken() {
     return Optional.ofNullable(vfToken);
+  }
+
+  /**
+   * Tells whether a device that no IOMMU holds may be opened.
+   *
+   * @return true if so
+   */
+  public boolean unsafeNoIommu() {
+    return unsafeNoIommu;
   }
 }

@@ -2,24 +2,35 @@ package org.reactorvfio.kernel;
 
 import static org.reactorvfio.linux.VfioUapi.*;
 
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
-import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 
 /** Uses descriptors that a broker opened: duplicates of them, so that the caller's own stay the caller's. */
 final class DescriptorTransport {
-  private DescriptorTransport() {}
+  private final boolean unsafe;
 
-  static KernelDevice cdev(String name, int deviceFd, int iommuFd) {
+  /**
+   * Creates the transport.
+   *
+   * @param unsafe whether a device that no IOMMU holds may be used
+   */
+  DescriptorTransport(boolean unsafe) {
+    this.unsafe = unsafe;
+  }
+
+  KernelDevice cdev(String name, int deviceFd, int iommuFd) {
     try {
+      boolean isolated = isolated(name, deviceFd);
       Fd iommufd = Fd.duplicate(iommuFd);
       try {
         Fd device = Fd.duplicate(deviceFd);
         try {
-          return IommufdTransport.attach(name, device, iommufd, !bound(device), Optional.empty());
+          return IommufdTransport.attach(
+              name, device, iommufd, !bound(device), Optional.empty(), isolated);
         } catch (LinuxException e) {
           device.close();
           throw e;
@@ -31,6 +42,17 @@ final class DescriptorTransport {
     } catch (LinuxException e) {
       throw KernelTransports.failure(name, e);
     }
+  }
+
+  /** Whether an IOMMU holds the device, as the name of the node says that a descriptor is of. */
+  private boolean isolated(String name, int fd) {
+    boolean isolated = SysfsDevice.linkTarget(Path.of("/proc/self/fd/" + fd))
+        .filter(SysfsDevice::isNodeWithoutIommu)
+        .isEmpty();
+    if (!isolated && !unsafe) {
+      throw Diagnosis.notAllowed(name);
+    }
+    return isolated;
   }
 
   /** Whether the broker has bound the device: before that, everything but binding is refused. */
@@ -48,45 +70,47 @@ final class DescriptorTransport {
     }
   }
 
-  static KernelDevice group(PciAddress address, int groupFd, int containerFd, PciSysfs sysfs) {
+  KernelDevice group(SysfsDevice device, int groupFd, int containerFd, PciSysfs sysfs) {
     try {
+      boolean isolated = isolated(device.name(), groupFd);
       Fd group = Fd.duplicate(groupFd);
       try {
-        return group(address, group, containerFd, sysfs.group(address).orElse(-1));
+        return group(device.name(), group, containerFd, device.group().orElse(-1), isolated);
       } catch (LinuxException e) {
         group.close();
         throw e;
       }
     } catch (LinuxException e) {
-      throw new Diagnosis(sysfs).deviceFailed(address, false, e);
+      throw new Diagnosis(sysfs).deviceFailed(device, false, e);
     }
   }
 
-  private static KernelDevice group(PciAddress address, Fd group, int containerFd, int number)
-      throws LinuxException {
+  private static KernelDevice group(
+      String name, Fd group, int containerFd, int number, boolean isolated) throws LinuxException {
     Fd container = Fd.duplicate(containerFd);
     try {
-      Groups.join(group, container);
-      Fd device = Groups.device(group, address, Optional.empty());
+      Groups.join(group, container, isolated ? VFIO_TYPE1v2_IOMMU : VFIO_NOIOMMU_IOMMU);
+      Fd device = Groups.device(group, name, Optional.empty());
+      Runnable release = () -> {
+        group.close();
+        container.close();
+      };
       return new KernelDevice(
-          address.toString(),
+          name,
           device,
-          new TypeOneContainer(container, () -> {
-            group.close();
-            container.close();
-          }),
-          () -> Map.of(number, duplicate(address, group)));
+          isolated ? new TypeOneContainer(container, release) : new NoIommuContainer(name, release),
+          () -> Map.of(number, duplicate(name, group)));
     } catch (LinuxException e) {
       container.close();
       throw e;
     }
   }
 
-  private static Fd duplicate(PciAddress address, Fd group) {
+  private static Fd duplicate(String name, Fd group) {
     try {
       return Fd.duplicate(group.number());
     } catch (LinuxException e) {
-      throw KernelErrors.of(address.toString(), e);
+      throw KernelErrors.of(name, e);
     }
   }
 }

@@ -11,7 +11,6 @@ import org.reactorvfio.DriverNotBoundException;
 import org.reactorvfio.GroupNotViableException;
 import org.reactorvfio.NoIommuException;
 import org.reactorvfio.NotSupportedException;
-import org.reactorvfio.PciAddress;
 import org.reactorvfio.PermissionDeniedException;
 import org.reactorvfio.VfTokenException;
 import org.reactorvfio.VfioException;
@@ -21,55 +20,118 @@ import org.reactorvfio.linux.LinuxException;
 final class Diagnosis {
   private static final String OPEN = "open";
 
+  private static final String UNSAFE =
+      "if the device may read and write all of the machine's memory, echo 1 >"
+          + " /sys/module/vfio/parameters/enable_unsafe_noiommu_mode (CONFIG_VFIO_NOIOMMU), bind it to vfio-pci again, and"
+          + " open it with VfioOptions.withUnsafeNoIommu(true)";
+
   private final PciSysfs sysfs;
 
   Diagnosis(PciSysfs sysfs) {
     this.sysfs = sysfs;
   }
 
-  /** Checks what can be known before anything is opened, and returns the device's IOMMU group. */
-  int requireGroup(PciAddress address) {
-    String name = address.toString();
-    if (!sysfs.exists(address)) {
-      throw new DeviceNotFoundException(
-          OPEN,
-          name,
-          ENODEV,
-          "there is no such PCI function",
-          "list those there are: ls /sys/bus/pci/devices");
+  /**
+   * Checks what can be known before anything is opened.
+   *
+   * @param unsafe whether a device that no IOMMU holds may be opened
+   */
+  void require(SysfsDevice device, boolean unsafe) {
+    String name = device.name();
+    if (!device.exists()) {
+      throw new DeviceNotFoundException(OPEN, name, ENODEV, absent(device), search(device));
     }
-    String driver = sysfs.driver(address).orElse(null);
-    if (driver == null || !PciSysfs.isVfioDriver(driver)) {
-      throw new DriverNotBoundException(
-          OPEN,
-          name,
-          0,
-          driver == null ? "no driver is bound" : "the host's driver " + driver + " is bound",
-          "bind vfio-pci (modprobe vfio-pci; echo vfio-pci > /sys/bus/pci/devices/" + name
-              + "/driver_override; "
-              + (driver == null
-                  ? ""
-                  : "echo " + name + " > /sys/bus/pci/drivers/" + driver + "/unbind; ")
-              + "echo " + name + " > /sys/bus/pci/drivers_probe)");
+    if (!device.offered()) {
+      if (device.group().isEmpty() && !device.bus().equals(SysfsDevice.MDEV)) {
+        // What has no group is no VFIO driver's to take, either.
+        throw noIommu(device);
+      }
+      throw notBound(device);
     }
-    return sysfs
-        .group(address)
-        .orElseThrow(
-            () -> new NoIommuException(
-                OPEN,
-                name,
-                0,
-                "the device has no IOMMU group",
-                "enable the IOMMU in the firmware and on the kernel's command line (intel_iommu=on; AMD's is on by default)"));
+    if (device.withoutIommu()) {
+      if (!unsafe) {
+        throw notAllowed(name);
+      }
+    } else if (device.group().isEmpty()) {
+      throw noIommu(device);
+    }
+  }
+
+  private static String absent(SysfsDevice device) {
+    return switch (device.bus()) {
+      case SysfsDevice.PCI -> "there is no such PCI function";
+      case SysfsDevice.MDEV -> "there is no such mediated device";
+      default -> "there is no " + device.directory();
+    };
+  }
+
+  private static String search(SysfsDevice device) {
+    return switch (device.bus()) {
+      case SysfsDevice.PCI -> "list those there are: ls /sys/bus/pci/devices";
+      case SysfsDevice.MDEV ->
+        "make it: echo " + device.name()
+            + " > /sys/class/mdev_bus/<parent>/mdev_supported_types/<type>/create";
+      default -> "give the directory of a device, such as one below /sys/bus/platform/devices";
+    };
+  }
+
+  private static DriverNotBoundException notBound(SysfsDevice device) {
+    String name = device.name();
+    String driver = device.driver().orElse(null);
+    String bus = "/sys/bus/" + (device.bus().isEmpty() ? "<bus>" : device.bus());
+    String wanted = device.bus().equals(SysfsDevice.PCI) || device.bus().isEmpty()
+        ? "vfio-pci"
+        : "vfio-" + device.bus();
+    return new DriverNotBoundException(
+        OPEN,
+        name,
+        0,
+        driver == null ? "no driver is bound" : "the host's driver " + driver + " is bound",
+        "bind " + wanted + " (modprobe " + wanted + "; echo " + wanted + " > " + bus + "/devices/"
+            + name + "/driver_override; "
+            + (driver == null
+                ? ""
+                : "echo " + name + " > " + bus + "/drivers/" + driver + "/unbind; ")
+            + "echo " + name + " > " + bus + "/drivers_probe)");
+  }
+
+  /** Nothing keeps the device from memory, and VFIO does not offer it. */
+  private static NoIommuException noIommu(SysfsDevice device) {
+    return new NoIommuException(
+        OPEN,
+        device.name(),
+        0,
+        "the device has no IOMMU group",
+        "enable the IOMMU in the firmware and on the kernel's command line (intel_iommu=on; AMD's is on by default)."
+            + " Where there is none: " + UNSAFE);
+  }
+
+  /** Nothing keeps the device from memory, and VFIO offers it all the same. */
+  static NoIommuException notAllowed(String name) {
+    return new NoIommuException(
+        OPEN,
+        name,
+        0,
+        "no IOMMU holds the device: it could read and write all of the machine's memory",
+        "enable the IOMMU and bind the device again; or accept the risk with VfioOptions.withUnsafeNoIommu(true)");
   }
 
   /** A node could not be opened. */
-  VfioException openFailed(PciAddress address, String node, LinuxException e) {
-    String name = address.toString();
+  VfioException openFailed(SysfsDevice device, String node, LinuxException e) {
+    String name = device.name();
+    if (e.errno() == EPERM && device.withoutIommu()) {
+      return needsRawIo(name, e);
+    }
     return switch (e.errno()) {
       case ENOENT, ENXIO, ENODEV ->
         new DeviceNotFoundException(
-            OPEN, name, e.errno(), "there is no " + node, "load the driver: modprobe vfio-pci", e);
+            OPEN,
+            name,
+            e.errno(),
+            "there is no " + node,
+            "load the driver: modprobe "
+                + (device.bus().equals(SysfsDevice.MDEV) ? "vfio" : "vfio-pci"),
+            e);
       case EACCES, EPERM ->
         new PermissionDeniedException(
             OPEN,
@@ -90,23 +152,34 @@ final class Diagnosis {
     };
   }
 
+  /** Whoever uses a device that no IOMMU holds could do anything to the machine, and must be allowed to. */
+  private static PermissionDeniedException needsRawIo(String name, LinuxException e) {
+    return new PermissionDeniedException(
+        e.call(),
+        name,
+        e.errno(),
+        "a device that no IOMMU holds is for processes with CAP_SYS_RAWIO",
+        "run as root, or with that capability",
+        e);
+  }
+
   /** The device's group, if a host driver holds a part of it. */
-  private Optional<Integer> heldByHost(PciAddress address) {
-    return sysfs.group(address).stream()
+  private Optional<Integer> heldByHost(SysfsDevice device) {
+    return device.group().stream()
         .boxed()
         .filter(group -> sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks))
         .findFirst();
   }
 
   /** The group holds a device that a host driver owns. */
-  GroupNotViableException notViable(PciAddress address, int group) {
+  GroupNotViableException notViable(SysfsDevice device, int group) {
     List<PciSysfs.Member> blocking =
         sysfs.members(group).stream().filter(PciSysfs.Member::blocks).toList();
     String names =
         blocking.stream().map(PciSysfs.Member::toString).collect(Collectors.joining(", "));
     return new GroupNotViableException(
         "VFIO_GROUP_GET_STATUS",
-        address.toString(),
+        device.name(),
         EPERM,
         "IOMMU group " + group + " is not viable: "
             + (names.isEmpty() ? "a host driver holds one of its devices" : names),
@@ -114,12 +187,15 @@ final class Diagnosis {
   }
 
   /** A container did not take the group or the IOMMU. */
-  VfioException containerFailed(PciAddress address, int group, LinuxException e) {
-    String name = address.toString();
+  VfioException containerFailed(SysfsDevice device, int group, LinuxException e) {
+    String name = device.name();
+    if (e.errno() == EPERM && device.withoutIommu()) {
+      return needsRawIo(name, e);
+    }
     return switch (e.errno()) {
       case EPERM ->
         sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks)
-            ? notViable(address, group)
+            ? notViable(device, group)
             : noInterruptRemapping(name, e);
       case ENODEV ->
         new NoIommuException(
@@ -150,13 +226,16 @@ final class Diagnosis {
    *
    * @param token whether a VF token was shown
    */
-  VfioException deviceFailed(PciAddress address, boolean token, LinuxException e) {
-    String name = address.toString();
+  VfioException deviceFailed(SysfsDevice device, boolean token, LinuxException e) {
+    String name = device.name();
+    if (e.errno() == EPERM && device.withoutIommu()) {
+      return needsRawIo(name, e);
+    }
     if (e.errno() == EPERM || e.errno() == EBUSY) {
       // To an iommufd, a host driver in the group is somebody else who uses it.
-      Optional<Integer> group = heldByHost(address);
+      Optional<Integer> group = heldByHost(device);
       if (group.isPresent()) {
-        return notViable(address, group.get());
+        return notViable(device, group.get());
       }
     }
     return switch (e.errno()) {
@@ -202,10 +281,10 @@ final class Diagnosis {
   }
 
   /** This process has the device open. */
-  DeviceBusyException deviceOpen(PciAddress address) {
+  DeviceBusyException deviceOpen(SysfsDevice device) {
     return new DeviceBusyException(
         OPEN,
-        address.toString(),
+        device.name(),
         EBUSY,
         "this process has it open already",
         "share the device that is open, or close it first");

@@ -7,6 +7,11 @@ import org.reactorvfio.operations.DmaMapping;
 
 /** The address space that a device was attached to: what differs between a type 1 container and an iommufd. May block. */
 interface DmaBackend {
+  /** Whether an IOMMU keeps the device to the memory that was mapped for it. */
+  default boolean isolates() {
+    return true;
+  }
+
   DmaInfo info() throws LinuxException;
 
   void map(DmaMapping mapping) throws LinuxException;

@@ -63,10 +63,11 @@ public final class Doctor {
   /** Examines a function. */
   public PciFunction examine(PciAddress address, Needs needs) {
     List<Finding> findings = new ArrayList<>();
-    OptionalInt group = sysfs.group(address);
+    SysfsDevice device = sysfs.device(address);
+    OptionalInt group = device.group();
     try {
-      group = OptionalInt.of(diagnosis.requireGroup(address));
-      openable(address, group.getAsInt(), findings);
+      diagnosis.require(device, false);
+      openable(address, group.orElse(-1), findings);
     } catch (VfioException e) {
       findings.add(new Finding(e, true));
     }
@@ -87,7 +88,7 @@ public final class Doctor {
   /** What stands in the way of both of the kernel's interfaces: one that works is enough. */
   private void openable(PciAddress address, int group, List<Finding> findings) {
     if (sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks)) {
-      findings.add(new Finding(diagnosis.notViable(address, group), true));
+      findings.add(new Finding(diagnosis.notViable(sysfs.device(address), group), true));
     }
     List<VfioException> overGroup = new ArrayList<>();
     node(address, dev.resolve("vfio/vfio")).ifPresent(overGroup::add);
@@ -126,13 +127,13 @@ public final class Doctor {
 
   private Optional<VfioException> node(PciAddress address, Path node) {
     if (!Files.exists(node)) {
-      return Optional.of(
-          diagnosis.openFailed(address, node.toString(), new LinuxException("open", Errno.ENOENT)));
+      return Optional.of(diagnosis.openFailed(
+          sysfs.device(address), node.toString(), new LinuxException("open", Errno.ENOENT)));
     }
     return Files.isReadable(node) && Files.isWritable(node)
         ? Optional.empty()
         : Optional.of(diagnosis.openFailed(
-            address, node.toString(), new LinuxException("open", Errno.EACCES)));
+            sysfs.device(address), node.toString(), new LinuxException("open", Errno.EACCES)));
   }
 
   /** On x86 the interrupt controllers' names tell; elsewhere this cannot be seen, and is taken for granted. */
@@ -158,8 +159,8 @@ public final class Doctor {
         .filter(PciSysfs::isVfioDriver)
         .isPresent();
     if (needed && !needs.vfToken()) {
-      VfioException failure =
-          diagnosis.deviceFailed(address, false, new LinuxException("open", Errno.EACCES));
+      VfioException failure = diagnosis.deviceFailed(
+          sysfs.device(address), false, new LinuxException("open", Errno.EACCES));
       findings.add(new Finding((VfTokenException) failure, true));
     }
   }

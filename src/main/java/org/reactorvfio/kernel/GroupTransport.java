@@ -2,34 +2,44 @@ package org.reactorvfio.kernel;
 
 import java.util.Optional;
 import java.util.UUID;
-import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.LinuxException;
 
-/** Opens a function through its group and a type1v2 container: the way that works on every distribution. */
+/**
+ * Opens a device through its group and a container, of type1v2 where an IOMMU holds the device: the way that works on every
+ * distribution.
+ */
 final class GroupTransport {
-  private final PciAddress address;
+  private final SysfsDevice device;
   private final Optional<UUID> token;
+  private final boolean unsafe;
   private final Diagnosis diagnosis;
 
-  GroupTransport(PciAddress address, Optional<UUID> token, PciSysfs sysfs) {
-    this.address = address;
+  /**
+   * Creates the transport.
+   *
+   * @param unsafe whether a device that no IOMMU holds may be opened
+   */
+  GroupTransport(SysfsDevice device, Optional<UUID> token, boolean unsafe, PciSysfs sysfs) {
+    this.device = device;
     this.token = token;
+    this.unsafe = unsafe;
     this.diagnosis = new Diagnosis(sysfs);
   }
 
   KernelDevice open() {
-    int number = diagnosis.requireGroup(address);
-    Groups.Open group = Groups.acquire(address, number, diagnosis);
+    diagnosis.require(device, unsafe);
+    Groups.Open group = Groups.acquire(device, diagnosis);
+    String name = device.name();
     try {
-      Fd device = Groups.device(group.group(), address, token);
-      return new KernelDevice(
-          address.toString(),
-          device,
-          new TypeOneContainer(group.container(), () -> group.release(address)),
-          Groups::duplicates);
+      Fd fd = Groups.device(group.group(), name, token);
+      Runnable release = () -> group.release(name);
+      DmaBackend dma = group.withoutIommu()
+          ? new NoIommuContainer(name, release)
+          : new TypeOneContainer(group.container(), release);
+      return new KernelDevice(name, fd, dma, Groups::duplicates);
     } catch (LinuxException e) {
-      group.release(address);
-      throw diagnosis.deviceFailed(address, token.isPresent(), e);
+      group.release(name);
+      throw diagnosis.deviceFailed(device, token.isPresent(), e);
     }
   }
 }

@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
-import org.reactorvfio.PciAddress;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 
@@ -27,13 +27,15 @@ final class Groups {
     private final String node;
     private final Fd group;
     private final Fd container;
-    private final Set<PciAddress> devices = new HashSet<>();
+    private final boolean withoutIommu;
+    private final Set<String> devices = new HashSet<>();
 
-    private Open(int number, String node, Fd group, Fd container) {
+    private Open(int number, String node, Fd group, Fd container, boolean withoutIommu) {
       this.number = number;
       this.node = node;
       this.group = group;
       this.container = container;
+      this.withoutIommu = withoutIommu;
     }
 
     Fd group() {
@@ -44,10 +46,15 @@ final class Groups {
       return container;
     }
 
+    /** Whether the group is one that VFIO made for a device that no IOMMU holds. */
+    boolean withoutIommu() {
+      return withoutIommu;
+    }
+
     /** Lets go of a device's group; the last one closes it. */
-    void release(PciAddress address) {
+    void release(String device) {
       synchronized (OPEN) {
-        devices.remove(address);
+        devices.remove(device);
         if (devices.isEmpty()) {
           OPEN.remove(node);
           group.close();
@@ -61,16 +68,17 @@ final class Groups {
    * Opens a device's group, or joins those who have it open for another of its devices. The kernel would hand a device out any
    * number of times; but whoever has it owns its interrupts.
    */
-  static Open acquire(PciAddress address, int number, Diagnosis diagnosis) {
-    String node = "/dev/vfio/" + number;
+  static Open acquire(SysfsDevice device, Diagnosis diagnosis) {
+    int number = device.group().orElse(-1);
+    String node = "/dev/vfio/" + device.groupNode(number);
     synchronized (OPEN) {
       Open open = OPEN.get(node);
       if (open == null) {
-        open = open(address, number, node, diagnosis);
+        open = open(device, number, node, diagnosis);
         OPEN.put(node, open);
       }
-      if (!open.devices.add(address)) {
-        throw diagnosis.deviceOpen(address);
+      if (!open.devices.add(device.name())) {
+        throw diagnosis.deviceOpen(device);
       }
       return open;
     }
@@ -92,34 +100,35 @@ final class Groups {
     }
   }
 
-  private static Open open(PciAddress address, int number, String node, Diagnosis diagnosis) {
-    Fd group = openNode(address, node, diagnosis);
+  private static Open open(SysfsDevice device, int number, String node, Diagnosis diagnosis) {
+    Fd group = openNode(device, node, diagnosis);
+    boolean unsafe = device.withoutIommu();
     try {
       if ((status(group) & VFIO_GROUP_FLAGS_VIABLE) == 0) {
-        throw diagnosis.notViable(address, number);
+        throw diagnosis.notViable(device, number);
       }
-      Fd container = openNode(address, "/dev/vfio/vfio", diagnosis);
+      Fd container = openNode(device, "/dev/vfio/vfio", diagnosis);
       try {
-        join(group, container);
+        join(group, container, unsafe ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU);
       } catch (LinuxException | RuntimeException e) {
         container.close();
         throw e;
       }
-      return new Open(number, node, group, container);
+      return new Open(number, node, group, container, unsafe);
     } catch (LinuxException e) {
       group.close();
-      throw diagnosis.containerFailed(address, number, e);
+      throw diagnosis.containerFailed(device, number, e);
     } catch (RuntimeException e) {
       group.close();
       throw e;
     }
   }
 
-  private static Fd openNode(PciAddress address, String node, Diagnosis diagnosis) {
+  private static Fd openNode(SysfsDevice device, String node, Diagnosis diagnosis) {
     try {
       return Fd.open(node);
     } catch (LinuxException e) {
-      throw diagnosis.openFailed(address, node, e);
+      throw diagnosis.openFailed(device, node, e);
     }
   }
 
@@ -131,32 +140,36 @@ final class Groups {
     return status.bytes().getInt(GROUP_STATUS__FLAGS);
   }
 
-  /** Puts a group into a container and sets the IOMMU, as far as that has not been done. */
-  static void join(Fd group, Fd container) throws LinuxException {
+  /**
+   * Puts a group into a container and sets the IOMMU, as far as that has not been done.
+   *
+   * @param iommu the IOMMU's type
+   */
+  static void join(Fd group, Fd container, int iommu) throws LinuxException {
     if ((status(group) & VFIO_GROUP_FLAGS_CONTAINER_SET) == 0) {
       NativeBuffer number = NativeBuffer.allocate(4);
       number.bytes().putInt(0, container.number());
       group.ioctl("VFIO_GROUP_SET_CONTAINER", VFIO_GROUP_SET_CONTAINER, number);
     }
     if (!hasIommu(container)) {
-      container.ioctl("VFIO_SET_IOMMU", VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+      container.ioctl("VFIO_SET_IOMMU", VFIO_SET_IOMMU, iommu);
     }
   }
 
-  /** Whether the container's IOMMU was set: only then does it describe one. */
+  /** Whether the container's IOMMU was set: only then does it describe one, or say that there is nothing to describe. */
   private static boolean hasIommu(Fd container) {
     try {
       new TypeOneContainer(container, () -> {}).info();
       return true;
     } catch (LinuxException e) {
-      return false;
+      return e.errno() == Errno.ENOTTY;
     }
   }
 
   /** Gets the device out of its group. */
-  static Fd device(Fd group, PciAddress address, Optional<UUID> token) throws LinuxException {
+  static Fd device(Fd group, String device, Optional<UUID> token) throws LinuxException {
     NativeBuffer name =
-        NativeBuffer.string(address + token.map(uuid -> " vf_token=" + uuid).orElse(""));
+        NativeBuffer.string(device + token.map(uuid -> " vf_token=" + uuid).orElse(""));
     return Fd.adopt(group.ioctl("VFIO_GROUP_GET_DEVICE_FD", VFIO_GROUP_GET_DEVICE_FD, name));
   }
 }

@@ -26,25 +26,37 @@ final class IommufdAddressSpace implements DmaBackend {
 
   private final Fd iommufd;
   private final int id;
+  private final boolean isolates;
 
   /** What this process mapped, by its first address: to tell "nothing there" from "a part of a mapping". */
   private final NavigableMap<Long, Long> mapped = new TreeMap<>(Long::compareUnsigned);
 
-  private IommufdAddressSpace(Fd iommufd, int id) {
+  private IommufdAddressSpace(Fd iommufd, int id, boolean isolates) {
     this.iommufd = iommufd;
     this.id = id;
+    this.isolates = isolates;
   }
 
-  /** Makes a new address space. */
-  static IommufdAddressSpace allocate(Fd iommufd) throws LinuxException {
+  /**
+   * Makes a new address space.
+   *
+   * @param isolates whether it is an IOMMU's, and not only a table to look addresses up in
+   */
+  static IommufdAddressSpace allocate(Fd iommufd, boolean isolates) throws LinuxException {
     NativeBuffer request = NativeBuffer.allocate(IOAS_ALLOC__SIZE);
     request.bytes().putInt(0, IOAS_ALLOC__SIZE);
     iommufd.ioctl("IOMMU_IOAS_ALLOC", IOMMU_IOAS_ALLOC, request);
-    return new IommufdAddressSpace(iommufd, request.bytes().getInt(IOAS_ALLOC__OUT_IOAS_ID));
+    return new IommufdAddressSpace(
+        iommufd, request.bytes().getInt(IOAS_ALLOC__OUT_IOAS_ID), isolates);
   }
 
   int id() {
     return id;
+  }
+
+  @Override
+  public boolean isolates() {
+    return isolates;
   }
 
   @Override

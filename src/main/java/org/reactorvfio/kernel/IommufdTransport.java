@@ -8,7 +8,6 @@ import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
-import org.reactorvfio.PciAddress;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.operations.FeatureRequest;
@@ -17,21 +16,26 @@ import org.reactorvfio.operations.FeatureRequest;
 final class IommufdTransport {
   private static final String IOMMUFD = "/dev/iommu";
 
-  private final PciAddress address;
+  private final SysfsDevice device;
   private final Optional<UUID> token;
-  private final PciSysfs sysfs;
+  private final boolean unsafe;
   private final Diagnosis diagnosis;
 
-  IommufdTransport(PciAddress address, Optional<UUID> token, PciSysfs sysfs) {
-    this.address = address;
+  /**
+   * Creates the transport.
+   *
+   * @param unsafe whether a device that no IOMMU holds may be opened
+   */
+  IommufdTransport(SysfsDevice device, Optional<UUID> token, boolean unsafe, PciSysfs sysfs) {
+    this.device = device;
     this.token = token;
-    this.sysfs = sysfs;
+    this.unsafe = unsafe;
     this.diagnosis = new Diagnosis(sysfs);
   }
 
   /** Whether this kernel has what it takes: asked at run time, since most distributions leave it out. */
   boolean offered() {
-    return sysfs.cdev(address).map(name -> Files.exists(node(name))).orElse(false)
+    return device.cdev().map(name -> Files.exists(node(name))).orElse(false)
         && Files.exists(Path.of(IOMMUFD));
   }
 
@@ -40,22 +44,22 @@ final class IommufdTransport {
   }
 
   KernelDevice open() {
-    diagnosis.requireGroup(address);
-    String name = sysfs.cdev(address).orElse("");
+    diagnosis.require(device, unsafe);
+    String node = device.cdev().orElse("");
     if (!offered()) {
       throw Diagnosis.noBackend(
-          address.toString(),
+          device.name(),
           "this kernel offers no cdev and iommufd for it",
           "use the group back end, or a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV");
     }
     Fd iommufd = openNode(IOMMUFD);
     try {
-      Fd device = openNode(node(name).toString());
+      Fd fd = openNode(node(node).toString());
       try {
-        return attach(address.toString(), device, iommufd, true, token);
+        return attach(device.name(), fd, iommufd, true, token, !device.withoutIommu());
       } catch (LinuxException e) {
-        device.close();
-        throw diagnosis.deviceFailed(address, token.isPresent(), e);
+        fd.close();
+        throw diagnosis.deviceFailed(device, token.isPresent(), e);
       }
     } catch (RuntimeException e) {
       iommufd.close();
@@ -67,7 +71,7 @@ final class IommufdTransport {
     try {
       return Fd.open(node);
     } catch (LinuxException e) {
-      throw diagnosis.openFailed(address, node, e);
+      throw diagnosis.openFailed(device, node, e);
     }
   }
 
@@ -75,13 +79,15 @@ final class IommufdTransport {
    * Binds a device to an iommufd and attaches it to a new address space.
    *
    * @param bind whether the device is still to be bound
+   * @param isolated whether an IOMMU holds the device
    */
-  static KernelDevice attach(String name, Fd device, Fd iommufd, boolean bind, Optional<UUID> token)
+  static KernelDevice attach(
+      String name, Fd device, Fd iommufd, boolean bind, Optional<UUID> token, boolean isolated)
       throws LinuxException {
     if (bind) {
       bind(device, iommufd, token);
     }
-    IommufdAddressSpace space = IommufdAddressSpace.allocate(iommufd);
+    IommufdAddressSpace space = IommufdAddressSpace.allocate(iommufd, isolated);
     try {
       NativeBuffer attachment = NativeBuffer.allocate(DEVICE_ATTACH_IOMMUFD_PT__FIRST_SIZE);
       attachment

@@ -24,19 +24,37 @@ public final class KernelTransports {
 
   /** Opens a PCI function through the kernel's interface of choice. */
   public static VfioTransport of(PciAddress address, VfioOptions options) {
+    return of(SYSFS.device(address), options);
+  }
+
+  /** Opens a mediated device through the kernel's interface of choice. */
+  public static VfioTransport of(UUID mdev, VfioOptions options) {
+    return of(SYSFS.mdev(mdev), options);
+  }
+
+  /** Opens the device of a directory in sysfs through the kernel's interface of choice. */
+  public static VfioTransport of(Path directory, VfioOptions options) {
+    // Looked at when it is opened, as all else.
+    return () -> Mono.fromCallable(() -> SYSFS.device(directory))
+        .subscribeOn(Schedulers.boundedElastic())
+        .flatMap(device -> of(device, options).open());
+  }
+
+  private static VfioTransport of(SysfsDevice device, VfioOptions options) {
     Optional<UUID> token = options.vfToken();
-    GroupTransport group = new GroupTransport(address, token, SYSFS);
-    IommufdTransport iommufd = new IommufdTransport(address, token, SYSFS);
+    boolean unsafe = options.unsafeNoIommu();
+    GroupTransport group = new GroupTransport(device, token, unsafe, SYSFS);
+    IommufdTransport iommufd = new IommufdTransport(device, token, unsafe, SYSFS);
     return switch (options.backend()) {
       case GROUP -> blocking(group::open);
       case IOMMUFD -> blocking(iommufd::open);
-      case AUTOMATIC -> blocking(() -> openEither(address, iommufd, group));
+      case AUTOMATIC -> blocking(() -> openEither(device, iommufd, group));
     };
   }
 
   /** The cdev where there is one that we may use, else the group; if both fail, the group's failure tells of the other. */
   private static KernelDevice openEither(
-      PciAddress address, IommufdTransport iommufd, GroupTransport group) {
+      SysfsDevice device, IommufdTransport iommufd, GroupTransport group) {
     if (!iommufd.offered()) {
       return group.open();
     }
@@ -47,9 +65,9 @@ public final class KernelTransports {
       first = e;
     }
     try {
-      KernelDevice device = group.open();
-      LOG.debug("{} was opened through its group: {}", address, first.getMessage());
-      return device;
+      KernelDevice opened = group.open();
+      LOG.debug("{} was opened through its group: {}", device, first.getMessage());
+      return opened;
     } catch (VfioException second) {
       first.addSuppressed(second);
       throw first;
@@ -57,13 +75,16 @@ public final class KernelTransports {
   }
 
   /** Uses a cdev and an iommufd that somebody else opened. */
-  public static VfioTransport ofCdev(String name, int deviceFd, int iommuFd) {
-    return blocking(() -> DescriptorTransport.cdev(name, deviceFd, iommuFd));
+  public static VfioTransport ofCdev(String name, int deviceFd, int iommuFd, VfioOptions options) {
+    return blocking(
+        () -> new DescriptorTransport(options.unsafeNoIommu()).cdev(name, deviceFd, iommuFd));
   }
 
   /** Uses a group and a container that somebody else opened. */
-  public static VfioTransport ofGroup(PciAddress address, int groupFd, int containerFd) {
-    return blocking(() -> DescriptorTransport.group(address, groupFd, containerFd, SYSFS));
+  public static VfioTransport ofGroup(
+      PciAddress address, int groupFd, int containerFd, VfioOptions options) {
+    return blocking(() -> new DescriptorTransport(options.unsafeNoIommu())
+        .group(SYSFS.device(address), groupFd, containerFd, SYSFS));
   }
 
   /** Opening may take 100 ms and more: the kernel resets the device. */

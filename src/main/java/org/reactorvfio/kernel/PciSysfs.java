@@ -8,7 +8,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
-import java.util.stream.Stream;
+import java.util.UUID;
 import org.reactorvfio.PciAddress;
 
 /** What sysfs says about PCI functions, their drivers and their IOMMU groups. Read before opening, never while closing. */
@@ -27,13 +27,15 @@ final class PciSysfs {
   /** The host's drivers that do not use DMA themselves ({@code driver_managed_dma} in the kernel). */
   private static final Set<String> WITHOUT_DMA = Set.of("pci-stub", "pcieport");
 
-  /** A member of an IOMMU group. */
-  record Member(String name, Optional<String> driver) {
+  /**
+   * A member of an IOMMU group.
+   *
+   * @param offered whether VFIO has it
+   */
+  record Member(String name, Optional<String> driver, boolean offered) {
     /** Whether the member keeps its group from being given to user space: a bridge does, if shpchp has it. */
     boolean blocks() {
-      return driver.isPresent()
-          && !isVfioDriver(driver.get())
-          && !WITHOUT_DMA.contains(driver.get());
+      return driver.isPresent() && !offered && !WITHOUT_DMA.contains(driver.get());
     }
 
     @Override
@@ -48,63 +50,63 @@ final class PciSysfs {
   }
 
   boolean exists(PciAddress address) {
-    return Files.isDirectory(device(address));
+    return device(address).exists();
   }
 
   Optional<String> driver(PciAddress address) {
-    return linkTarget(device(address).resolve("driver"));
+    return device(address).driver();
   }
 
   OptionalInt group(PciAddress address) {
-    return linkTarget(device(address).resolve("iommu_group"))
-        .map(name -> OptionalInt.of(Integer.parseInt(name)))
-        .orElse(OptionalInt.empty());
+    return device(address).group();
   }
 
-  /** The name of the device's node below {@code /dev/vfio/devices}, where the kernel has such nodes. */
   Optional<String> cdev(PciAddress address) {
-    return list(device(address).resolve("vfio-dev")).stream()
-        .map(path -> path.getFileName().toString())
-        .filter(name -> name.startsWith("vfio"))
-        .findFirst();
+    return device(address).cdev();
   }
 
   /** All functions, in the order of their addresses. */
   List<PciAddress> functions() {
-    return list(root.resolve("bus/pci/devices")).stream()
+    return SysfsDevice.list(root.resolve("bus/pci/devices")).stream()
         .map(path -> PciAddress.parse(path.getFileName().toString()))
         .toList();
   }
 
   /** The PF of a VF. */
   Optional<PciAddress> physicalFunction(PciAddress address) {
-    return linkTarget(device(address).resolve("physfn")).map(PciAddress::parse);
+    return SysfsDevice.linkTarget(device(address).directory().resolve("physfn"))
+        .map(PciAddress::parse);
   }
 
   /** A hexadecimal attribute, 0 if there is none. */
   int number(PciAddress address, String attribute) {
-    return read(device(address).resolve(attribute)).map(Integer::decode).orElse(0);
+    return read(device(address).directory().resolve(attribute))
+        .map(Integer::decode)
+        .orElse(0);
   }
 
   List<Member> members(int group) {
     List<Member> members = new ArrayList<>();
-    for (Path link : list(root.resolve("kernel/iommu_groups/" + group + "/devices"))) {
-      Path device = root.resolve("bus/pci/devices").resolve(link.getFileName());
-      members.add(new Member(link.getFileName().toString(), linkTarget(device.resolve("driver"))));
+    for (Path link : SysfsDevice.list(root.resolve("kernel/iommu_groups/" + group + "/devices"))) {
+      SysfsDevice device = SysfsDevice.at(root, link);
+      members.add(new Member(device.name(), device.driver(), device.offered()));
     }
     return members;
   }
 
-  private Path device(PciAddress address) {
-    return root.resolve("bus/pci/devices").resolve(address.toString());
+  /** What sysfs has of a function. */
+  SysfsDevice device(PciAddress address) {
+    return SysfsDevice.onBus(root, SysfsDevice.PCI, address.toString());
   }
 
-  private static Optional<String> linkTarget(Path link) {
-    try {
-      return Optional.of(Files.readSymbolicLink(link).getFileName().toString());
-    } catch (IOException | UnsupportedOperationException e) {
-      return Optional.empty();
-    }
+  /** What sysfs has of a mediated device. */
+  SysfsDevice mdev(UUID uuid) {
+    return SysfsDevice.onBus(root, SysfsDevice.MDEV, uuid.toString());
+  }
+
+  /** What sysfs has at a path. */
+  SysfsDevice device(Path directory) {
+    return SysfsDevice.at(root, directory);
   }
 
   static Optional<String> read(Path file) {
@@ -112,14 +114,6 @@ final class PciSysfs {
       return Optional.of(Files.readString(file).strip());
     } catch (IOException e) {
       return Optional.empty();
-    }
-  }
-
-  private static List<Path> list(Path directory) {
-    try (Stream<Path> entries = Files.list(directory)) {
-      return entries.sorted().toList();
-    } catch (IOException e) {
-      return List.of();
     }
   }
 }

@@ -21,6 +21,7 @@ public final class VfioUapi {
   public static final int VFIO_API_VERSION = 0;
   public static final int VFIO_TYPE1_IOMMU = 1;
   public static final int VFIO_TYPE1v2_IOMMU = 3;
+  public static final int VFIO_NOIOMMU_IOMMU = 8;
 
   // Group
   public static final int VFIO_GROUP_GET_STATUS = 0x3b67;

@@ -1,6 +1,7 @@
 package org.reactorvfio.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.params.provider.Arguments.arguments;
 
@@ -43,21 +44,29 @@ class DiagnosisTest {
     return new Diagnosis(sysfs.read());
   }
 
+  private SysfsDevice device() {
+    return sysfs.read().device(ADDRESS);
+  }
+
+  private void require() {
+    diagnosis().require(device(), false);
+  }
+
   @Test
-  void aDeviceThatCanBeOpenedHasItsGroup() {
+  void aDeviceThatCanBeOpened() {
     sysfs.function("0000:01:00.0", "vfio-pci", 7, NETWORK);
-    assertThat(diagnosis().requireGroup(ADDRESS)).isEqualTo(7);
+    assertThatCode(this::require).doesNotThrowAnyException();
   }
 
   @Test
   void aVariantDriverIsAVfioDriver() {
     sysfs.function("0000:01:00.0", "mlx5_vfio_pci", 7, NETWORK);
-    assertThat(diagnosis().requireGroup(ADDRESS)).isEqualTo(7);
+    assertThatCode(this::require).doesNotThrowAnyException();
   }
 
   @Test
   void noSuchFunction() {
-    assertThatThrownBy(() -> diagnosis().requireGroup(ADDRESS))
+    assertThatThrownBy(this::require)
         .isInstanceOf(DeviceNotFoundException.class)
         .hasMessageContaining("0000:01:00.0");
   }
@@ -65,28 +74,26 @@ class DiagnosisTest {
   @Test
   void noDriver() {
     sysfs.function("0000:01:00.0", null, 7, NETWORK);
-    assertThatThrownBy(() -> diagnosis().requireGroup(ADDRESS))
-        .isInstanceOfSatisfying(DriverNotBoundException.class, e -> {
-          assertThat(e).hasMessageContaining("no driver is bound");
-          assertThat(e.remedy()).contains("0000:01:00.0/driver_override", "drivers_probe");
-          assertThat(e.remedy()).doesNotContain("unbind");
-        });
+    assertThatThrownBy(this::require).isInstanceOfSatisfying(DriverNotBoundException.class, e -> {
+      assertThat(e).hasMessageContaining("no driver is bound");
+      assertThat(e.remedy()).contains("0000:01:00.0/driver_override", "drivers_probe");
+      assertThat(e.remedy()).doesNotContain("unbind");
+    });
   }
 
   @Test
   void theHostsDriver() {
     sysfs.function("0000:01:00.0", "e1000e", 7, NETWORK);
-    assertThatThrownBy(() -> diagnosis().requireGroup(ADDRESS))
-        .isInstanceOfSatisfying(DriverNotBoundException.class, e -> {
-          assertThat(e).hasMessageContaining("e1000e");
-          assertThat(e.remedy()).contains("/sys/bus/pci/drivers/e1000e/unbind");
-        });
+    assertThatThrownBy(this::require).isInstanceOfSatisfying(DriverNotBoundException.class, e -> {
+      assertThat(e).hasMessageContaining("e1000e");
+      assertThat(e.remedy()).contains("/sys/bus/pci/drivers/e1000e/unbind");
+    });
   }
 
   @Test
   void noGroup() {
     sysfs.function("0000:01:00.0", "vfio-pci", -1, NETWORK);
-    assertThatThrownBy(() -> diagnosis().requireGroup(ADDRESS))
+    assertThatThrownBy(this::require)
         .isInstanceOfSatisfying(
             NoIommuException.class, e -> assertThat(e.remedy()).contains("intel_iommu=on"));
   }
@@ -97,7 +104,7 @@ class DiagnosisTest {
         .function("0000:01:00.0", "vfio-pci", 7, NETWORK)
         .function("0000:01:00.1", "e1000e", 7, NETWORK)
         .function("0000:01:00.2", null, 7, NETWORK);
-    assertThat(diagnosis().notViable(ADDRESS, 7))
+    assertThat(diagnosis().notViable(device(), 7))
         .hasMessageContaining("IOMMU group 7")
         .hasMessageContaining("0000:01:00.1 (driver e1000e)")
         .hasMessageNotContaining("0000:01:00.2");
@@ -108,14 +115,14 @@ class DiagnosisTest {
     sysfs
         .function("0000:01:00.0", "vfio-pci", 7, NETWORK)
         .function("0000:01:00.1", "e1000e", 7, NETWORK);
-    assertThat(diagnosis().containerFailed(ADDRESS, 7, failure(Errno.EPERM)))
+    assertThat(diagnosis().containerFailed(device(), 7, failure(Errno.EPERM)))
         .isInstanceOf(GroupNotViableException.class);
   }
 
   @Test
   void aContainerRefusesAPlatformWithoutInterruptRemapping() {
     sysfs.function("0000:01:00.0", "vfio-pci", 7, NETWORK);
-    assertThat(diagnosis().containerFailed(ADDRESS, 7, failure(Errno.EPERM)))
+    assertThat(diagnosis().containerFailed(device(), 7, failure(Errno.EPERM)))
         .isInstanceOfSatisfying(
             NoIommuException.class,
             e -> assertThat(e.remedy()).contains("allow_unsafe_interrupts"));
@@ -123,7 +130,7 @@ class DiagnosisTest {
 
   @Test
   void aContainerWithoutAnIommuDriver() {
-    assertThat(diagnosis().containerFailed(ADDRESS, 7, failure(Errno.ENODEV)))
+    assertThat(diagnosis().containerFailed(device(), 7, failure(Errno.ENODEV)))
         .isInstanceOfSatisfying(
             NoIommuException.class, e -> assertThat(e.remedy()).contains("vfio_iommu_type1"));
   }
@@ -142,7 +149,7 @@ class DiagnosisTest {
   @ParameterizedTest
   @MethodSource("nodes")
   void aNodeThatCannotBeOpened(int errno, Class<?> type, String remedy) {
-    check(diagnosis().openFailed(ADDRESS, "/dev/vfio/7", failure(errno)), errno, type, remedy);
+    check(diagnosis().openFailed(device(), "/dev/vfio/7", failure(errno)), errno, type, remedy);
   }
 
   static Stream<Arguments> devices() {
@@ -157,7 +164,7 @@ class DiagnosisTest {
   @ParameterizedTest
   @MethodSource("devices")
   void aDeviceThatItsGroupDoesNotGive(int errno, Class<?> type, String remedy) {
-    check(diagnosis().deviceFailed(ADDRESS, false, failure(errno)), errno, type, remedy);
+    check(diagnosis().deviceFailed(device(), false, failure(errno)), errno, type, remedy);
   }
 
   private static LinuxException failure(int errno) {

@@ -1,0 +1,146 @@
+package org.reactorvfio.kernel;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.stream.Stream;
+
+/** A device that sysfs shows, on whatever bus. What is asked is as it is then: nothing is kept. */
+final class SysfsDevice {
+  /** The bus of mediated devices, all of whose drivers are VFIO's. */
+  static final String MDEV = "mdev";
+
+  static final String PCI = "pci";
+
+  /** What the kernel puts before the names of nodes whose devices no IOMMU holds. */
+  private static final String NO_IOMMU = "noiommu-";
+
+  private final Path sysfs;
+  private final Path directory;
+  private final String bus;
+
+  private SysfsDevice(Path sysfs, Path directory, String bus) {
+    this.sysfs = sysfs;
+    this.directory = directory;
+    this.bus = bus;
+  }
+
+  /**
+   * A device on a bus.
+   *
+   * @param sysfs where sysfs is mounted
+   */
+  static SysfsDevice onBus(Path sysfs, String bus, String name) {
+    return new SysfsDevice(
+        sysfs, sysfs.resolve("bus").resolve(bus).resolve("devices/" + name), bus);
+  }
+
+  /**
+   * A device's directory, wherever in sysfs; links are followed.
+   *
+   * @param sysfs where sysfs is mounted
+   */
+  static SysfsDevice at(Path sysfs, Path directory) {
+    Path real;
+    try {
+      real = directory.toRealPath();
+    } catch (IOException e) {
+      real = directory.toAbsolutePath().normalize();
+    }
+    return new SysfsDevice(sysfs, real, linkTarget(real.resolve("subsystem")).orElse(""));
+  }
+
+  /** The kernel's name for the device, which its group knows it by. */
+  String name() {
+    return String.valueOf(directory.getFileName());
+  }
+
+  /** The name of the device's bus, empty if it has none. */
+  String bus() {
+    return bus;
+  }
+
+  Path directory() {
+    return directory;
+  }
+
+  boolean exists() {
+    return Files.isDirectory(directory);
+  }
+
+  Optional<String> driver() {
+    return linkTarget(directory.resolve("driver"));
+  }
+
+  /** Whether the driver offers the device by VFIO. */
+  boolean offered() {
+    return driver().filter(this::isVfioDriver).isPresent();
+  }
+
+  private boolean isVfioDriver(String driver) {
+    return bus.equals(MDEV) || PciSysfs.isVfioDriver(driver);
+  }
+
+  OptionalInt group() {
+    return linkTarget(directory.resolve("iommu_group"))
+        .map(name -> OptionalInt.of(Integer.parseInt(name)))
+        .orElse(OptionalInt.empty());
+  }
+
+  /** The name of the device's node below {@code /dev/vfio/devices}, where the kernel has such nodes. */
+  Optional<String> cdev() {
+    return list(directory.resolve("vfio-dev")).stream()
+        .map(path -> path.getFileName().toString())
+        .filter(name -> name.startsWith("vfio") || isNodeWithoutIommu(name))
+        .findFirst();
+  }
+
+  /** The name of a group's node below {@code /dev/vfio}. */
+  String groupNode(int group) {
+    return isWithoutIommu(group) ? NO_IOMMU + group : String.valueOf(group);
+  }
+
+  /**
+   * Whether VFIO offers the device though no IOMMU holds it. An mdev is not such a device: its parent's driver does its DMA, in
+   * the address space that it is attached to.
+   */
+  boolean withoutIommu() {
+    OptionalInt group = group();
+    return group.isPresent()
+        ? isWithoutIommu(group.getAsInt())
+        : cdev().filter(SysfsDevice::isNodeWithoutIommu).isPresent();
+  }
+
+  /** Whether the name of a group's or a device's node says so. */
+  static boolean isNodeWithoutIommu(String name) {
+    return name.startsWith(NO_IOMMU);
+  }
+
+  private boolean isWithoutIommu(int group) {
+    return Files.exists(sysfs.resolve("class/vfio/" + NO_IOMMU + group));
+  }
+
+  @Override
+  public String toString() {
+    return name();
+  }
+
+  static Optional<String> linkTarget(Path link) {
+    try {
+      return Optional.of(Files.readSymbolicLink(link).getFileName().toString());
+    } catch (IOException | UnsupportedOperationException e) {
+      return Optional.empty();
+    }
+  }
+
+  static List<Path> list(Path directory) {
+    try (Stream<Path> entries = Files.list(directory)) {
+      return entries.sorted().toList();
+    } catch (IOException e) {
+      return List.of();
+    }
+  }
+}
