@@ -148,11 +148,23 @@ public final class VfioDevice {
   }
 
   /**
+   * Tells whether an IOMMU keeps the device to the memory that was mapped for it.
+   *
+   * @return false only for a device that was opened {@linkplain VfioOptions#withUnsafeNoIommu without one}: it reaches all of the
+   *     machine's memory
+   */
+  public boolean isolated() {
+    return session.isolated();
+  }
+
+  /**
    * Returns the configuration space.
    *
-   * @return the config space; only PCI devices have one
+   * @return the config space
+   * @throws NotSupportedException if the device is not PCI ({@link DeviceInfo#pci()}): then it has none
    */
   public ConfigSpace config() {
+    requirePci("config space");
     return config;
   }
 
@@ -173,12 +185,47 @@ public final class VfioDevice {
    * @param number 0 to 5
    * @return the region of the BAR; its size is 0 if the device does not implement it, or for the upper half of a 64-bit BAR
    * @throws IndexOutOfBoundsException if the number is not 0 to 5
+   * @throws NotSupportedException if the device is not PCI: its regions are its driver's own, see {@link #region}
    */
   public Region bar(int number) {
+    requirePci("BAR");
     if (number < 0 || number > Regions.BAR5) {
       throw new IndexOutOfBoundsException("BAR " + number + " is not in 0..5");
     }
     return region(Regions.BAR0 + number);
+  }
+
+  private void requirePci(String what) {
+    if (!info.pci()) {
+      throw new NotSupportedException(
+          what,
+          name(),
+          0,
+          "it is no PCI device, but " + info.kind(),
+          "use its regions by their indices, as its driver numbers them");
+    }
+  }
+
+  /**
+   * Lets the device access memory: through the command register of a PCI device, by a feature of others.
+   *
+   * @return ends when it may; {@link NotSupportedException} if that cannot be switched
+   */
+  public Mono<Void> enableBusMaster() {
+    return info.pci() ? config.enableBusMaster() : busMaster(true);
+  }
+
+  /**
+   * Stops the device's accesses of memory, as {@link #enableBusMaster} allows them.
+   *
+   * @return ends when it may not; {@link NotSupportedException} if that cannot be switched
+   */
+  public Mono<Void> disableBusMaster() {
+    return info.pci() ? config.disableBusMaster() : busMaster(false);
+  }
+
+  private Mono<Void> busMaster(boolean on) {
+    return session.feature(FeatureRequest.busMaster(on)).then();
   }
 
   /**
@@ -318,7 +365,7 @@ public final class VfioDevice {
   private Mono<Void> tearDown() {
     return Flux.<Mono<Void>>just(
             Mono.fromRunnable(session::beginClose),
-            info.pci() ? config.disableBusMaster() : Mono.empty(),
+            disableBusMaster().onErrorResume(NotSupportedException.class, e -> Mono.empty()),
             interrupts.close(),
             Mono.<Void>fromRunnable(session::closeMappings)
                 .subscribeOn(Schedulers.boundedElastic()),

@@ -58,11 +58,11 @@ final class Cursor implements IntxAcknowledgement {
   IntxInterrupt intx(long count) {
     int ticket = unacknowledged.get();
     if (count != 1) {
-      return new IntxInterrupt(this, ticket, count);
+      return new IntxInterrupt(this, vector.index, ticket, count);
     }
     IntxInterrupt element = elements[ticket];
     if (element == null) {
-      element = new IntxInterrupt(this, ticket, 1);
+      element = new IntxInterrupt(this, vector.index, ticket, 1);
       elements[ticket] = element;
     }
     return element;

@@ -1,14 +1,17 @@
 package org.reactorvfio.irq;
 
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.InterruptConflictException;
+import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
@@ -31,6 +34,9 @@ final class DeviceInterrupts implements Interrupts {
   private final VectorSet err;
   private final VectorSet req;
 
+  /** By index, on a device that is not PCI. */
+  private final List<VectorSet> others = new ArrayList<>();
+
   /** Which of INTx, MSI and MSI-X is enabled. Used inside the queue's changes. */
   private @Nullable VectorSet exclusive;
 
@@ -39,23 +45,48 @@ final class DeviceInterrupts implements Interrupts {
 
   private volatile boolean lost;
 
-  private DeviceInterrupts(VfioOperations operations, InterruptLoop loop, List<IrqInfo> infos) {
+  private DeviceInterrupts(
+      VfioOperations operations, InterruptLoop loop, DeviceInfo device, List<IrqInfo> infos) {
     this.operations = operations;
     this.loop = loop.eventLoop();
-    this.intx = new IntxLine(this, infos.get(Irqs.INTX));
-    this.msi = new VectorSet(this, infos.get(Irqs.MSI), true);
-    this.msix = new VectorSet(this, infos.get(Irqs.MSIX), true);
-    this.err = new VectorSet(this, infos.get(Irqs.ERR), false);
-    this.req = new VectorSet(this, infos.get(Irqs.REQ), false);
+    boolean pci = device.pci();
+    this.intx = new IntxLine(this, info(infos, Irqs.INTX, pci), true);
+    this.msi = new VectorSet(this, info(infos, Irqs.MSI, pci), true);
+    this.msix = new VectorSet(this, info(infos, Irqs.MSIX, pci), true);
+    this.err = new VectorSet(this, info(infos, Irqs.ERR, pci), false);
+    int request = requestIndex(device.kind());
+    this.req = new VectorSet(this, info(infos, Math.max(0, request), request >= 0), false);
+    for (IrqInfo info : pci ? List.<IrqInfo>of() : infos) {
+      others.add(
+          info.index() == request
+              ? req
+              : info.automasked()
+                  ? new IntxLine(this, info, false)
+                  : new VectorSet(this, info, false));
+    }
+  }
+
+  private static IrqInfo info(List<IrqInfo> infos, int index, boolean means) {
+    return means && index < infos.size() ? infos.get(index) : new IrqInfo(index, 0, 0);
+  }
+
+  /** Where a kind of devices has the kernel's request, by {@code linux/vfio.h}; -1 if it has none. */
+  private static int requestIndex(DeviceInfo.Kind kind) {
+    return switch (kind) {
+      case PCI -> Irqs.REQ;
+      case CCW -> 2;
+      case AP -> 0;
+      default -> -1;
+    };
   }
 
   static Mono<Interrupts> create(VfioOperations operations, InterruptLoop loop) {
     return operations
         .deviceInfo()
-        .flatMap(device -> Flux.range(Irqs.INTX, Irqs.REQ + 1)
+        .flatMap(device -> Flux.range(0, device.pci() ? Irqs.REQ + 1 : device.irqCount())
             .concatMap(index -> irqInfo(operations, index, device.irqCount()))
-            .collectList())
-        .map(infos -> new DeviceInterrupts(operations, loop, infos));
+            .collectList()
+            .map(infos -> new DeviceInterrupts(operations, loop, device, infos)));
   }
 
   /** Linux before 7 refuses to describe ERR on conventional PCI, other drivers what they do not have: then there is none. */
@@ -84,6 +115,24 @@ final class DeviceInterrupts implements Interrupts {
   @Override
   public Vectors msix() {
     return msix;
+  }
+
+  @Override
+  public Vectors index(int index) {
+    return others.get(index);
+  }
+
+  @Override
+  public Intx line(int index) {
+    if (others.get(index) instanceof IntxLine line) {
+      return line;
+    }
+    throw new NotSupportedException(
+        "line interrupt",
+        operations.name(),
+        0,
+        "interrupt index " + index + " is not masked when it fires",
+        "use index(" + index + ")");
   }
 
   @Override
@@ -156,7 +205,9 @@ final class DeviceInterrupts implements Interrupts {
   }
 
   private List<VectorSet> sets() {
-    return List.of(intx, msi, msix, err, req);
+    List<VectorSet> all = new ArrayList<>(List.of(intx, msi, msix, err, req));
+    all.addAll(others);
+    return all;
   }
 
   VfioOperations operations() {

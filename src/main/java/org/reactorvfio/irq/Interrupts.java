@@ -54,6 +54,25 @@ public interface Interrupts {
   Vectors msix();
 
   /**
+   * Returns the interrupts of an index of a device that is not PCI: its driver numbers them.
+   *
+   * @param index the index, below {@link org.reactorvfio.operations.DeviceInfo#irqCount()}
+   * @return the index's vectors, most often one
+   * @throws IndexOutOfBoundsException if there is no such index; a PCI device has none here, but the ones above
+   */
+  Vectors index(int index);
+
+  /**
+   * Returns an interrupt line of a device that is not PCI: level-triggered, and masked when it fires.
+   *
+   * @param index the index, below {@link org.reactorvfio.operations.DeviceInfo#irqCount()}
+   * @return the line
+   * @throws IndexOutOfBoundsException if there is no such index; a PCI device has {@link #intx()}
+   * @throws org.reactorvfio.NotSupportedException if the index is not one that is masked when it fires
+   */
+  Intx line(int index);
+
+  /**
    * Returns the reports of uncorrectable errors. Subscribing arms the interrupt; the last cancellation disarms it.
    *
    * @return ERR; the device should be stopped, and reset or closed. Fails with {@link org.reactorvfio.NotSupportedException}

@@ -1,17 +1,15 @@
 package org.reactorvfio.irq;
 
-import org.reactorvfio.operations.Irqs;
-
 /**
- * A signal of the INTx line. The kernel masked the line when it fired; it stays masked until every subscriber that was
+ * A signal of the INTx line, or of another that its driver masks. The kernel masked the line when it fired; it stays masked until every subscriber that was
  * subscribed when it fired has {@linkplain #acknowledge() acknowledged} its element.
  */
 public final class IntxInterrupt extends Interrupt {
   private final IntxAcknowledgement line;
   private final int ticket;
 
-  IntxInterrupt(IntxAcknowledgement line, int ticket, long count) {
-    super(Irqs.INTX, 0, count);
+  IntxInterrupt(IntxAcknowledgement line, int index, int ticket, long count) {
+    super(index, 0, count);
     this.line = line;
     this.ticket = ticket;
   }

@@ -11,7 +11,6 @@ import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.LoopTask;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
-import org.reactorvfio.operations.Irqs;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import reactor.util.Logger;
@@ -24,8 +23,13 @@ final class IntxLine extends VectorSet implements Intx {
   /** Set by the user's mask: then an acknowledgement must not unmask. */
   private volatile boolean maskedOnPurpose;
 
-  IntxLine(DeviceInterrupts device, IrqInfo info) {
-    super(device, info, true);
+  /**
+   * Creates a line.
+   *
+   * @param exclusive whether it is INTx, which MSI and MSI-X exclude; not so a line of a device that is not PCI
+   */
+  IntxLine(DeviceInterrupts device, IrqInfo info, boolean exclusive) {
+    super(device, info, exclusive);
   }
 
   @Override
@@ -64,7 +68,7 @@ final class IntxLine extends VectorSet implements Intx {
         0,
         () -> requireArmed(0)
             .then(Mono.fromRunnable(() -> maskedOnPurpose = true))
-            .then(Mono.defer(() -> set(IrqSet.of(Irqs.INTX, IrqSet.Action.MASK, 0, 1))))
+            .then(Mono.defer(() -> set(IrqSet.of(info().index(), IrqSet.Action.MASK, 0, 1))))
             .doOnError(e -> maskedOnPurpose = false));
   }
 
@@ -78,7 +82,7 @@ final class IntxLine extends VectorSet implements Intx {
   }
 
   private Mono<Void> setUnmasked() {
-    return set(IrqSet.of(Irqs.INTX, IrqSet.Action.UNMASK, 0, 1));
+    return set(IrqSet.of(info().index(), IrqSet.Action.UNMASK, 0, 1));
   }
 
   @Override
@@ -105,7 +109,7 @@ final class IntxLine extends VectorSet implements Intx {
       } catch (LinuxException e) {
         return Mono.error(device.failure("eventfd", e));
       }
-      return set(IrqSet.unmaskBy(Irqs.INTX, 0, unmask.fd()))
+      return set(IrqSet.unmaskBy(info().index(), 0, unmask.fd()))
           .doOnSuccess(done -> ((Source) source).unmaskBy(unmask))
           .doOnError(e -> unmask.close())
           .onErrorResume(NotSupportedException.class, e -> Mono.empty());
@@ -124,7 +128,7 @@ final class IntxLine extends VectorSet implements Intx {
     private volatile boolean lineClosed;
 
     Source(EventLoop loop, EventFd eventFd) {
-      super(loop, Irqs.INTX, 0, eventFd);
+      super(loop, info().index(), 0, eventFd);
     }
 
     @Override

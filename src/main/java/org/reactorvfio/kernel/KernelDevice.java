@@ -34,6 +34,8 @@ import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
+import reactor.util.Logger;
+import reactor.util.Loggers;
 import reactor.util.retry.Retry;
 
 /**
@@ -43,6 +45,8 @@ import reactor.util.retry.Retry;
  * <p>The fields below the descriptor belong to the calls, which run one after the other.
  */
 final class KernelDevice implements VfioOperations {
+  private static final Logger LOG = Loggers.getLogger(KernelDevice.class);
+
   private static final InfoCapabilities.Layout DEVICE_INFO = new InfoCapabilities.Layout(
       "VFIO_DEVICE_GET_INFO",
       VFIO_DEVICE_GET_INFO,
@@ -88,11 +92,22 @@ final class KernelDevice implements VfioOperations {
     this.dma = dma;
     this.hotReset = new HotReset(name, device, groups);
     this.logging = new DmaLogging(device);
+    if (!dma.isolates()) {
+      LOG.warn(
+          "{} is open WITHOUT AN IOMMU: nothing keeps it, or whoever programs it, from reading and writing all of this"
+              + " machine's memory, the kernel's included; the kernel is marked as tainted",
+          name);
+    }
   }
 
   @Override
   public String name() {
     return name;
+  }
+
+  @Override
+  public boolean isolated() {
+    return dma.isolates();
   }
 
   @Override
@@ -303,16 +318,16 @@ final class KernelDevice implements VfioOperations {
   @Override
   public Mono<Void> reset() {
     return this.<Void>call("VFIO_DEVICE_RESET", () -> {
-          if (!askDeviceInfo().resettable()) {
-            throw new NotSupportedException(
-                "VFIO_DEVICE_RESET",
-                name,
-                0,
-                "the device has no reset of its own",
-                "close and open it instead");
+          try {
+            device.ioctl("VFIO_DEVICE_RESET", VFIO_DEVICE_RESET, 0);
+            return null;
+          } catch (LinuxException e) {
+            // Not the other way round: mtty can be reset, and does not say so.
+            boolean refused = e.errno() == Errno.EINVAL || e.errno() == Errno.ENOTTY;
+            throw refused && !askDeviceInfo().resettable()
+                ? KernelErrors.noReset(name, e)
+                : KernelErrors.of(name, e);
           }
-          device.ioctl("VFIO_DEVICE_RESET", VFIO_DEVICE_RESET, 0);
-          return null;
         })
         .retryWhen(RESET_CONTENTION);
   }

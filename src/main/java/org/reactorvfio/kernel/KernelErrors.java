@@ -94,6 +94,17 @@ public final class KernelErrors {
     };
   }
 
+  /** The device does not say that it can be reset, and cannot. */
+  static NotSupportedException noReset(String device, LinuxException e) {
+    return new NotSupportedException(
+        e.call(),
+        device,
+        e.errno(),
+        "the device has no reset of its own",
+        "close and open it instead",
+        e);
+  }
+
   /** ENODEV where it does not mean that the device has gone: there is no reset of its bus or slot. */
   public static NotSupportedException noSlotReset(String device, LinuxException e) {
     return new NotSupportedException(

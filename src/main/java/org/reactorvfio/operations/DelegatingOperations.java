@@ -54,6 +54,11 @@ public abstract class DelegatingOperations implements VfioOperations {
   }
 
   @Override
+  public boolean isolated() {
+    return core.isolated();
+  }
+
+  @Override
   public Mono<DeviceInfo> deviceInfo() {
     return around(Operation.DEVICE_INFO, core.deviceInfo());
   }
@@ -122,6 +127,12 @@ public abstract class DelegatingOperations implements VfioOperations {
   @Override
   public Mono<Void> mapDma(DmaMapping mapping) {
     return around(Operation.MAP_DMA, core.mapDma(mapping), mapping);
+  }
+
+  @Override
+  public Mono<List<PhysicalRange>> physicalAddresses(long iova, long size) {
+    return around(
+        Operation.PHYSICAL_ADDRESSES, core.physicalAddresses(iova, size), iova, size);
   }
 
   @Override

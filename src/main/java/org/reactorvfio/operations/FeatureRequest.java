@@ -87,6 +87,17 @@ public final class FeatureRequest {
   }
 
   /**
+   * Lets a device that is not PCI access memory by itself, or stops it. PCI has the command register.
+   *
+   * @param on whether it may
+   * @return the request
+   */
+  public static FeatureRequest busMaster(boolean on) {
+    ByteBuffer data = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(on ? 1 : 0);
+    return set(Features.BUS_MASTER, data.flip());
+  }
+
+  /**
    * Asks whether the device has a feature.
    *
    * @param feature one of {@link Features}, or another number of 16 bits

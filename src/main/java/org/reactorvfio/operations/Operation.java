@@ -30,6 +30,8 @@ public enum Operation {
   DMA_INFO("dmaInfo"),
   /** {@link VfioOperations#mapDma}. */
   MAP_DMA("mapDma"),
+  /** {@link VfioOperations#physicalAddresses}. */
+  PHYSICAL_ADDRESSES("physicalAddresses"),
   /** {@link VfioOperations#unmapDma}. */
   UNMAP_DMA("unmapDma"),
   /** {@link VfioOperations#unmapAllDma}. */

@@ -25,6 +25,16 @@ public interface VfioOperations {
   String name();
 
   /**
+   * Tells whether an IOMMU keeps the device to the memory that was mapped for it. Where none does, the device reaches all of the
+   * machine's memory, by {@linkplain #physicalAddresses physical addresses}.
+   *
+   * @return true if so, or if the device has no way to memory at all
+   */
+  default boolean isolated() {
+    return true;
+  }
+
+  /**
    * Asks for the device's properties ({@code VFIO_DEVICE_GET_INFO}).
    *
    * @return the properties
@@ -153,6 +163,19 @@ public interface VfioOperations {
    * @return ends when the device may use the memory
    */
   Mono<Void> mapDma(DmaMapping mapping);
+
+  /**
+   * Tells where mapped memory is in the machine, for a device that is not {@linkplain #isolated() isolated}: these are the
+   * addresses that it must be programmed with.
+   *
+   * @param iova the first address of the memory, as it was mapped
+   * @param size the size in bytes
+   * @return the pieces that the memory is made of, in its order; {@link NotSupportedException} if an IOMMU holds the device, or
+   *     the kernel does not tell
+   */
+  default Mono<List<PhysicalRange>> physicalAddresses(long iova, long size) {
+    return notOffered("physical addresses");
+  }
 
   /**
    * Takes memory back from the device. The range must cover whole mappings.
