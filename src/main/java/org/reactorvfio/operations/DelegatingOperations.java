@@ -131,8 +131,7 @@ public abstract class DelegatingOperations implements VfioOperations {
 
   @Override
   public Mono<List<PhysicalRange>> physicalAddresses(long iova, long size) {
-    return around(
-        Operation.PHYSICAL_ADDRESSES, core.physicalAddresses(iova, size), iova, size);
+    return around(Operation.PHYSICAL_ADDRESSES, core.physicalAddresses(iova, size), iova, size);
   }
 
   @Override
