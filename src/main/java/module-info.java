@@ -15,4 +15,6 @@ module org.reactorvfio {
   exports org.reactorvfio.power;
   exports org.reactorvfio.region;
   exports org.reactorvfio.vendor;
+
+  uses org.reactorvfio.vendor.VendorOperator;
 }

@@ -26,14 +26,17 @@ import reactor.util.Loggers;
  * An open device: its interrupts, config space, regions and DMA. Opened by {@link Vfio}; any thread may use it.
  *
  * <p>Closing has one order, whatever the state: bus mastering off, interrupts disabled and their streams completed, mappings of
- * regions closed, DMA memory taken back, descriptors closed. It happens when {@link #close()} is subscribed to, when the kernel
+ * regions closed, DMA memory taken back, vendor operators released from the outermost to the core, descriptors closed. It happens when {@link #close()} is subscribed to, when the kernel
  * asks for the device back (unless {@link VfioOptions#withReleaseOnRequest} says otherwise), and when the device has gone: then
  * the streams fail with {@link DeviceLostException}.
  */
 public final class VfioDevice {
   private static final Logger LOG = Loggers.getLogger(VfioDevice.class);
 
+  private static final int EINVAL = 22;
+
   private final DeviceSession session;
+  private final OperatorStack operators;
   private final DeviceInfo info;
   private final List<Region> regions;
   private final Interrupts interrupts;
@@ -47,8 +50,13 @@ public final class VfioDevice {
   private final Mono<Void> close = Mono.defer(this::tearDown).cache();
 
   private VfioDevice(
-      DeviceSession session, DeviceInfo info, List<Region> regions, Interrupts interrupts) {
+      DeviceSession session,
+      OperatorStack operators,
+      DeviceInfo info,
+      List<Region> regions,
+      Interrupts interrupts) {
     this.session = session;
+    this.operators = operators;
     this.info = info;
     this.regions = regions;
     this.interrupts = interrupts;
@@ -57,24 +65,40 @@ public final class VfioDevice {
     this.lowPower = LowPower.over(session, closed.asMono());
   }
 
-  /** Builds the front door over a transport's operations, which it closes if that fails or is cancelled. */
+  /** Builds operators and the front door over a transport's operations: closes all of it if that fails or is cancelled. */
   static Mono<VfioDevice> over(VfioOperations transport, VfioOptions options) {
-    Opening opening = new Opening();
-    DeviceSession session = new DeviceSession(transport, opening::lost);
-    return session
-        .deviceInfo()
-        .flatMap(info -> regions(session, info)
-            .flatMap(regions -> Interrupts.create(session, options.loop())
-                .map(interrupts -> new VfioDevice(session, info, regions, interrupts))))
+    OperatorStack operators = new OperatorStack(transport);
+    Opening opening = new Opening(operators);
+    return operators
+        .build(options.operators())
+        .flatMap(operations -> {
+          DeviceSession session = new DeviceSession(operations, opening::lost);
+          return session
+              .deviceInfo()
+              .flatMap(info -> regions(session, info)
+                  .flatMap(regions -> Interrupts.create(session, options.loop())
+                      .map(interrupts ->
+                          new VfioDevice(session, operators, info, regions, interrupts))));
+        })
         .doOnNext(device -> {
           opening.opened(device);
           if (options.releaseOnRequest()) {
             device.releaseOnRequest();
           }
         })
-        .onErrorResume(e -> transport.close().onErrorComplete().then(Mono.error(e)))
-        .doOnCancel(() ->
-            transport.close().subscribe(null, e -> LOG.debug("closing after a cancelled open", e)));
+        .onErrorResume(e -> operators
+            .close()
+            .onErrorResume(inClosing -> suppress(e, inClosing))
+            .then(Mono.error(e)))
+        .doOnCancel(opening::cancelled)
+        .doAfterTerminate(opening::delivered);
+  }
+
+  private static Mono<Void> suppress(Throwable failure, Throwable inClosing) {
+    if (failure != inClosing) {
+      failure.addSuppressed(inClosing);
+    }
+    return Mono.empty();
   }
 
   private static Mono<List<Region>> regions(DeviceSession session, DeviceInfo info) {
@@ -84,27 +108,54 @@ public final class VfioDevice {
             // The kernel refuses to describe VGA on what is not a VGA device: there is no such
             // region.
             .onErrorResume(
-                VfioException.class,
-                e -> e instanceof DeviceLostException
-                    ? Mono.error(e)
-                    : Mono.just(new RegionInfo(index, 0, 0, 0, List.of()))))
+                e -> e instanceof VfioException refusal && refusal.errno() == EINVAL,
+                e -> Mono.just(new RegionInfo(index, 0, 0, 0, List.of()))))
         .map(region -> Region.over(session, region))
         .collectList();
   }
 
-  /** Stands between the session, which is there first, and the device that learns of a loss. */
+  /**
+   * Stands between the session, which is there first, and the device that learns of a loss; and knows who has the device when the
+   * opening is cancelled.
+   */
   private static final class Opening {
+    private final OperatorStack operators;
     private @Nullable VfioDevice device;
+    private @Nullable Thread delivering;
+    private boolean delivered;
+
+    Opening(OperatorStack operators) {
+      this.operators = operators;
+    }
 
     synchronized void opened(VfioDevice opened) {
       device = opened;
+      delivering = Thread.currentThread();
+    }
+
+    synchronized void delivered() {
+      delivered = true;
+    }
+
+    /** Whoever was given the device closes it, also if they cancel while it is given to them, as {@code next()} does. */
+    private synchronized boolean isTheirs() {
+      return delivered || delivering == Thread.currentThread();
+    }
+
+    void cancelled() {
+      if (!isTheirs()) {
+        VfioDevice opened = device();
+        (opened == null ? operators.close() : opened.close())
+            .subscribe(null, e -> LOG.warn("closing after a cancelled opening failed", e));
+      }
+    }
+
+    private synchronized @Nullable VfioDevice device() {
+      return device;
     }
 
     void lost(DeviceLostException cause) {
-      VfioDevice opened;
-      synchronized (this) {
-        opened = device;
-      }
+      VfioDevice opened = device();
       if (opened != null) {
         opened.onLost(cause);
       }
@@ -130,7 +181,31 @@ public final class VfioDevice {
   }
 
   /**
-   * Returns the operations that all of this is built on, for what the front door does not offer.
+   * Returns what a vendor operator offers to users of the device. Operators do not see each other's.
+   *
+   * @param type the operator's {@linkplain org.reactorvfio.vendor.VendorOperator#type() type of state}
+   * @param <S> the same
+   * @return the state, for as long as the device is open
+   * @throws OperatorAbsentException if the device was opened without such an operator; it says which there are, and why this one
+   *     is not
+   * @throws DeviceClosedException if the device is being closed
+   */
+  public <S> S as(Class<S> type) {
+    return operators.state(type);
+  }
+
+  /**
+   * Tells whether the device was opened with a vendor operator.
+   *
+   * @param type the operator's {@linkplain org.reactorvfio.vendor.VendorOperator#type() type of state}
+   * @return whether {@link #as} has it
+   */
+  public boolean has(Class<?> type) {
+    return operators.has(type);
+  }
+
+  /**
+   * Returns the operations that all of this is built on, those of the outermost operator, for what the front door does not offer.
    *
    * @return the operations; closing them does not close this device in its order: use {@link #close()}
    */
@@ -370,6 +445,7 @@ public final class VfioDevice {
             Mono.<Void>fromRunnable(session::closeMappings)
                 .subscribeOn(Schedulers.boundedElastic()),
             dma.close(),
+            operators.release(),
             session.close())
         .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))
         .then()

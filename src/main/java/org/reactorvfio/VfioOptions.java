@@ -1,10 +1,16 @@
 package org.reactorvfio;
 
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.ServiceConfigurationError;
+import java.util.ServiceLoader;
 import java.util.UUID;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.irq.InterruptLoop;
+import org.reactorvfio.vendor.VendorOperator;
 
 /** How a device is opened. Immutable: each {@code with} method gives a changed copy. */
 public final class VfioOptions {
@@ -18,26 +24,51 @@ public final class VfioOptions {
     IOMMUFD
   }
 
-  private static final VfioOptions DEFAULTS =
-      new VfioOptions(Backend.AUTOMATIC, InterruptLoop.shared(), true, null, false);
+  private static final VfioOptions DEFAULTS = new VfioOptions(new Draft());
 
   private final Backend backend;
   private final InterruptLoop loop;
   private final boolean releaseOnRequest;
   private final @Nullable UUID vfToken;
   private final boolean unsafeNoIommu;
+  private final OperatorChoice operators;
 
-  private VfioOptions(
-      Backend backend,
-      InterruptLoop loop,
-      boolean releaseOnRequest,
-      @Nullable UUID vfToken,
-      boolean unsafeNoIommu) {
-    this.backend = Objects.requireNonNull(backend, "backend");
-    this.loop = Objects.requireNonNull(loop, "loop");
-    this.releaseOnRequest = releaseOnRequest;
-    this.vfToken = vfToken;
-    this.unsafeNoIommu = unsafeNoIommu;
+  private VfioOptions(Draft draft) {
+    this.backend = Objects.requireNonNull(draft.backend, "backend");
+    this.loop = Objects.requireNonNull(draft.loop, "loop");
+    this.releaseOnRequest = draft.releaseOnRequest;
+    this.vfToken = draft.vfToken;
+    this.unsafeNoIommu = draft.unsafeNoIommu;
+    this.operators = draft.operators;
+  }
+
+  /** What the next options are made of: the defaults, or a copy in which one thing is changed. */
+  private static final class Draft {
+    Backend backend = Backend.AUTOMATIC;
+    InterruptLoop loop = InterruptLoop.shared();
+    boolean releaseOnRequest = true;
+
+    @Nullable UUID vfToken;
+
+    boolean unsafeNoIommu;
+    OperatorChoice operators = OperatorChoice.NONE;
+
+    Draft() {}
+
+    Draft(VfioOptions options) {
+      this.backend = options.backend;
+      this.loop = options.loop;
+      this.releaseOnRequest = options.releaseOnRequest;
+      this.vfToken = options.vfToken;
+      this.unsafeNoIommu = options.unsafeNoIommu;
+      this.operators = options.operators;
+    }
+  }
+
+  private VfioOptions with(Consumer<Draft> change) {
+    Draft draft = new Draft(this);
+    change.accept(draft);
+    return new VfioOptions(draft);
   }
 
   /**
@@ -56,7 +87,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withBackend(Backend value) {
-    return new VfioOptions(value, loop, releaseOnRequest, vfToken, unsafeNoIommu);
+    return with(draft -> draft.backend = value);
   }
 
   /**
@@ -66,7 +97,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withLoop(InterruptLoop value) {
-    return new VfioOptions(backend, value, releaseOnRequest, vfToken, unsafeNoIommu);
+    return with(draft -> draft.loop = value);
   }
 
   /**
@@ -78,7 +109,7 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withReleaseOnRequest(boolean value) {
-    return new VfioOptions(backend, loop, value, vfToken, unsafeNoIommu);
+    return with(draft -> draft.releaseOnRequest = value);
   }
 
   /**
@@ -90,8 +121,8 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withVfToken(UUID value) {
-    return new VfioOptions(
-        backend, loop, releaseOnRequest, Objects.requireNonNull(value, "VF token"), unsafeNoIommu);
+    Objects.requireNonNull(value, "VF token");
+    return with(draft -> draft.vfToken = value);
   }
 
   /**
@@ -105,7 +136,50 @@ public final class VfioOptions {
    * @return the changed copy
    */
   public VfioOptions withUnsafeNoIommu(boolean value) {
-    return new VfioOptions(backend, loop, releaseOnRequest, vfToken, value);
+    return with(draft -> draft.unsafeNoIommu = value);
+  }
+
+  /**
+   * Names the operators that devices are opened with. Each is probed whatever its {@linkplain VendorOperator#matches() matches}
+   * say, as the kernel's {@code driver_override} binds a driver; a device that it turns down is opened without it.
+   *
+   * @param values the operators; the first is nearest the core, the last is the outermost. They take the place of those that
+   *     were named before
+   * @return the changed copy
+   * @throws IllegalArgumentException if two of them have the same type of state
+   */
+  public VfioOptions withOperators(VendorOperator<?>... values) {
+    return with(draft -> draft.operators = operators.withNamed(List.of(values)));
+  }
+
+  /**
+   * Has each device opened with the operator that is for it, of those that this program has: they are looked for once, now, by
+   * {@link ServiceLoader}, with the thread's context class loader. The one with the most {@linkplain
+   * org.reactorvfio.vendor.DeviceMatch#specificity() specific} match is put nearest the core, inside of those that were {@linkplain
+   * #withOperators named}; one that was named takes the place of all that have the same type of state. Opening fails with {@link
+   * OperatorConflictException} if several match equally well.
+   *
+   * @return the changed copy
+   * @throws VfioException if one of them cannot be loaded
+   */
+  public VfioOptions withDiscoveredOperators() {
+    return with(draft -> draft.operators = operators.withDiscovered(discover()));
+  }
+
+  private static List<VendorOperator<?>> discover() {
+    List<VendorOperator<?>> discovered = new ArrayList<>();
+    try {
+      ServiceLoader.load(VendorOperator.class).forEach(discovered::add);
+    } catch (ServiceConfigurationError e) {
+      throw new VfioException(
+          "discovery of operators",
+          "any device",
+          0,
+          Objects.requireNonNullElse(e.getMessage(), e.toString()),
+          "mend the provider, take it out of META-INF/services, or name operators with withOperators",
+          e);
+    }
+    return discovered;
   }
 
   /**
@@ -133,6 +207,11 @@ public final class VfioOptions {
    */
   public boolean releaseOnRequest() {
     return releaseOnRequest;
+  }
+
+  /** Which operators a device gets. */
+  OperatorChoice operators() {
+    return operators;
   }
 
   /**

@@ -11,6 +11,10 @@ package org.reactorvfio.vendor;
  */
 public record DeviceIdentity(
     int vendor, int device, int subsystemVendor, int subsystem, int classCode) {
+  /** What a device has that is not PCI: all ones, which no vendor, device or class is. Only wildcards match it. */
+  public static final DeviceIdentity NONE =
+      new DeviceIdentity(0xffff, 0xffff, 0xffff, 0xffff, 0xffffff);
+
   @Override
   public String toString() {
     return String.format(

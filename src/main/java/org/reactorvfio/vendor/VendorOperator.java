@@ -23,14 +23,16 @@ public interface VendorOperator<S> {
   String name();
 
   /**
-   * Returns the type of the state.
+   * Returns the type of the state. A device has one operator with a type at most.
    *
-   * @return the type that users of the device ask for
+   * @return the type that users of the device ask for; {@code Object.class} if there is nothing to ask for: a device can have
+   *     several such operators
    */
   Class<S> type();
 
   /**
-   * Tells which devices the operator is for.
+   * Tells which devices the operator is for, where operators are {@linkplain
+   * org.reactorvfio.VfioOptions#withDiscoveredOperators discovered}; one that is named for a device is probed in any case.
    *
    * @return the matches; one suffices
    */
@@ -58,8 +60,10 @@ public interface VendorOperator<S> {
   VfioOperations compose(VfioOperations core, S state);
 
   /**
-   * Gives up a device's state: called once for every state that {@link #probe} built, whatever ended the device's use. The
-   * operations below are still open then, unless the device has gone.
+   * Gives up a device's state: called once for every state that {@link #probe} built, whatever ended the device's use, or its
+   * opening. Operators further out have been released; the device's interrupts are disabled, its mappings and DMA memory taken
+   * back. The operations below are still open, unless the device has gone or its opening was cancelled; those that were composed
+   * with the state are still closed after this, which only closes those below.
    *
    * @param state the state
    * @return ends when all is given back; an error is reported, and the device is closed all the same

@@ -1,0 +1,42 @@
+package org.reactorvfio;
+
+import org.jspecify.annotations.Nullable;
+
+/** Several vendor operators claim the same device, or the same name for their state. */
+public class OperatorConflictException extends VfioException {
+  private static final long serialVersionUID = 1L;
+
+  /**
+   * Creates the failure.
+   *
+   * @param operation the operation that failed
+   * @param device the device it failed on
+   * @param errno the kernel's error number, or 0
+   * @param problem what went wrong
+   * @param remedy what to do about it
+   * @param cause the cause, if another failure led here
+   */
+  public OperatorConflictException(
+      String operation,
+      String device,
+      int errno,
+      String problem,
+      String remedy,
+      @Nullable Throwable cause) {
+    super(operation, device, errno, problem, remedy, cause);
+  }
+
+  /**
+   * Creates the failure without a cause.
+   *
+   * @param operation the operation that failed
+   * @param device the device it failed on
+   * @param errno the kernel's error number, or 0
+   * @param problem what went wrong
+   * @param remedy what to do about it
+   */
+  public OperatorConflictException(
+      String operation, String device, int errno, String problem, String remedy) {
+    super(operation, device, errno, problem, remedy);
+  }
+}
