@@ -13,8 +13,6 @@ import org.reactorvfio.operations.DmaInfo.IovaRange;
 
 /** A device that notes which memory it writes. Belongs to the calls of its device. */
 final class DmaLogging {
-  private static final String CALL = "VFIO_DEVICE_FEATURE";
-
   private final Fd device;
 
   /** What a bit of a report stands for; 0 while the device does not log. */
@@ -30,7 +28,8 @@ final class DmaLogging {
 
   boolean offered() throws LinuxException {
     try {
-      feature(
+      FeatureCall.ask(
+          device,
           VFIO_DEVICE_FEATURE_PROBE
               | VFIO_DEVICE_FEATURE_SET
               | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
@@ -56,7 +55,8 @@ final class DmaLogging {
           .putLong(
               i * one + DEVICE_FEATURE_DMA_LOGGING_RANGE__LENGTH, range.last() - range.first() + 1);
     }
-    ByteBuffer answer = feature(
+    ByteBuffer answer = FeatureCall.ask(
+        device,
         VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
         DEVICE_FEATURE_DMA_LOGGING_CONTROL__SIZE,
         data -> data.putLong(DEVICE_FEATURE_DMA_LOGGING_CONTROL__PAGE_SIZE, wanted)
@@ -69,7 +69,8 @@ final class DmaLogging {
 
   DirtyPages report(long iova, long size) throws LinuxException {
     DirtyBitmap bitmap = DirtyBitmap.of(iova, size, pageSize);
-    feature(
+    FeatureCall.ask(
+        device,
         VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
         DEVICE_FEATURE_DMA_LOGGING_REPORT__SIZE,
         data -> data.putLong(DEVICE_FEATURE_DMA_LOGGING_REPORT__IOVA, iova)
@@ -80,27 +81,8 @@ final class DmaLogging {
   }
 
   void stop() throws LinuxException {
-    feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, 0, data -> {});
+    FeatureCall.ask(
+        device, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, 0, data -> {});
     pageSize = 0;
-  }
-
-  private interface Filler {
-    void fill(ByteBuffer data);
-  }
-
-  /** Asks, and returns the data behind the header. */
-  private ByteBuffer feature(int flags, int size, Filler filler) throws LinuxException {
-    NativeBuffer structure = NativeBuffer.allocate(DEVICE_FEATURE__SIZE + size);
-    structure
-        .bytes()
-        .putInt(DEVICE_FEATURE__ARGSZ, DEVICE_FEATURE__SIZE + size)
-        .putInt(DEVICE_FEATURE__FLAGS, flags);
-    ByteBuffer data = structure
-        .bytes()
-        .slice(DEVICE_FEATURE__SIZE, size)
-        .order(structure.bytes().order());
-    filler.fill(data);
-    device.ioctl(CALL, VFIO_DEVICE_FEATURE, structure);
-    return data;
   }
 }

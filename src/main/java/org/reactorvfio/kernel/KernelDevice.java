@@ -8,6 +8,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 import org.reactorvfio.DeviceBusyException;
@@ -30,6 +31,9 @@ import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.MigrationData;
+import org.reactorvfio.operations.MigrationState;
+import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
@@ -76,6 +80,7 @@ final class KernelDevice implements VfioOperations {
   private final DmaBackend dma;
   private final HotReset hotReset;
   private final DmaLogging logging;
+  private final KernelMigration migration;
   private final SerialCalls calls = new SerialCalls();
 
   private final Map<Integer, RegionInfo> regions = new HashMap<>();
@@ -92,6 +97,7 @@ final class KernelDevice implements VfioOperations {
     this.dma = dma;
     this.hotReset = new HotReset(name, device, groups);
     this.logging = new DmaLogging(device);
+    this.migration = new KernelMigration(name, device);
     if (!dma.isolates()) {
       LOG.warn(
           "{} is open WITHOUT AN IOMMU: nothing keeps it, or whoever programs it, from reading and writing all of this"
@@ -494,16 +500,39 @@ final class KernelDevice implements VfioOperations {
   }
 
   @Override
+  public Mono<MigrationSupport> migrationSupport() {
+    return call("VFIO_DEVICE_FEATURE_MIGRATION", migration::support);
+  }
+
+  @Override
+  public Mono<MigrationState> migrationState() {
+    return call("VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", migration::state);
+  }
+
+  @Override
+  public Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
+    return call("VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", () -> migration.setState(target))
+        .doOnDiscard(Optional.class, KernelMigration::discard);
+  }
+
+  @Override
+  public Mono<Long> migrationDataSize() {
+    return call("VFIO_DEVICE_FEATURE_MIG_DATA_SIZE", migration::dataSize);
+  }
+
+  @Override
   public Mono<Void> close() {
-    return calls.run(() -> {
-      if (!closed) {
-        closed = true;
-        dma.detach(device);
-        device.close();
-        dma.close();
-      }
-      return null;
-    });
+    return calls
+        .<Void>run(() -> {
+          if (!closed) {
+            closed = true;
+            dma.detach(device);
+            device.close();
+            dma.close();
+          }
+          return null;
+        })
+        .then(migration.closeStreams());
   }
 
   private <T> Mono<T> call(String operation, Callable<T> call) {

@@ -45,6 +45,8 @@ final class LibC {
 
   static native int epoll_wait(int epfd, long events, int maximum, int timeoutMillis);
 
+  static native int poll(long descriptors, long count, int timeoutMillis);
+
   static native int memfd_create(long name, int flags);
 
   static native int ftruncate(int fd, long length);

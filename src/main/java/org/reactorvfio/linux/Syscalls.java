@@ -18,6 +18,15 @@ public final class Syscalls {
   /** {@code O_CLOEXEC}; the same number on x86-64 and aarch64. */
   public static final int O_CLOEXEC = 0x80000;
 
+  /** {@code O_NONBLOCK}; the same number on x86-64 and aarch64. */
+  public static final int O_NONBLOCK = 0x800;
+
+  /** {@code POLLIN}. */
+  public static final int POLLIN = 1;
+
+  /** {@code POLLOUT}. */
+  public static final int POLLOUT = 4;
+
   /** {@code PROT_READ | PROT_WRITE}. */
   public static final int PROT_READ_WRITE = 3;
 
@@ -37,6 +46,8 @@ public final class Syscalls {
   public static final int RLIMIT_MEMLOCK = 8;
 
   private static final int F_DUPFD_CLOEXEC = 1030;
+  private static final int F_GETFL = 3;
+  private static final int F_SETFL = 4;
   private static final int MFD_CLOEXEC = 1;
   private static final int MFD_HUGETLB = 4;
   private static final int MFD_HUGE_SHIFT = 26;
@@ -62,6 +73,44 @@ public final class Syscalls {
   /** Duplicates a descriptor, close-on-exec. Returns the new one. */
   public static int duplicate(int fd) {
     return result(LibC.fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  }
+
+  /** Makes reads and writes of a descriptor return at once. Returns 0 or -errno. */
+  public static int setNonBlocking(int fd) {
+    int flags = result(LibC.fcntl(fd, F_GETFL, 0));
+    return flags < 0 ? flags : result(LibC.fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+  }
+
+  /**
+   * Waits until a descriptor is ready, at most for a time.
+   *
+   * @param events {@link #POLLIN} or {@link #POLLOUT}
+   * @return what happened, 0 if nothing did in time or a signal interrupted it, or -errno
+   */
+  public static int poll(int fd, int events, int timeoutMillis) {
+    NativeBuffer descriptor = NativeBuffer.allocate(8);
+    descriptor.bytes().putInt(0, fd).putShort(4, (short) events);
+    int n = result(LibC.poll(descriptor.address(), 1, timeoutMillis));
+    Reference.reachabilityFence(descriptor);
+    return n == -Errno.EINTR ? 0 : n <= 0 ? n : descriptor.bytes().getShort(6);
+  }
+
+  /** {@code read}. Returns the number of bytes, or -errno. */
+  public static long read(int fd, long buffer, long count) {
+    long n;
+    do {
+      n = result(LibC.read(fd, buffer, count));
+    } while (n == -Errno.EINTR);
+    return n;
+  }
+
+  /** {@code write}. Returns the number of bytes, or -errno. */
+  public static long write(int fd, long buffer, long count) {
+    long n;
+    do {
+      n = result(LibC.write(fd, buffer, count));
+    } while (n == -Errno.EINTR);
+    return n;
   }
 
   /** {@code ioctl} with a number or an address as its argument. */

@@ -148,6 +148,26 @@ public final class VfioUapi {
   public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__PAGE_SIZE = 16;
   public static final int DEVICE_FEATURE_DMA_LOGGING_REPORT__BITMAP = 24;
 
+  public static final int VFIO_DEVICE_FEATURE_MIGRATION = 1;
+  public static final int VFIO_MIGRATION_STOP_COPY = 1;
+  public static final int VFIO_MIGRATION_P2P = 1 << 1;
+  public static final int VFIO_MIGRATION_PRE_COPY = 1 << 2;
+  public static final int DEVICE_FEATURE_MIGRATION__SIZE = 8;
+  public static final int VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE = 2;
+  public static final int DEVICE_FEATURE_MIG_STATE__SIZE = 8;
+  public static final int DEVICE_FEATURE_MIG_STATE__DEVICE_STATE = 0;
+  public static final int DEVICE_FEATURE_MIG_STATE__DATA_FD = 4;
+  public static final int VFIO_DEVICE_FEATURE_MIG_DATA_SIZE = 9;
+  public static final int DEVICE_FEATURE_MIG_DATA_SIZE__SIZE = 8;
+  public static final int VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 = 12;
+  public static final int VFIO_MIG_GET_PRECOPY_INFO = 0x3b79;
+  public static final int PRECOPY_INFO__SIZE = 24;
+  public static final int PRECOPY_INFO__ARGSZ = 0;
+  public static final int PRECOPY_INFO__FLAGS = 4;
+  public static final int PRECOPY_INFO__INITIAL_BYTES = 8;
+  public static final int PRECOPY_INFO__DIRTY_BYTES = 16;
+  public static final int VFIO_PRECOPY_INFO_REINIT = 1;
+
   // Type 1
   public static final int IOMMU_TYPE1_INFO__ARGSZ = 0;
   public static final int IOMMU_TYPE1_INFO__FLAGS = 4;

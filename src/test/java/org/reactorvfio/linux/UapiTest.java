@@ -54,12 +54,17 @@ class UapiTest {
     String text = Files.readString(header);
     boolean cdev = text.contains("VFIO_DEVICE_BIND_IOMMUFD");
     boolean token = text.contains("VFIO_DEVICE_BIND_FLAG_TOKEN");
+    boolean precopy = text.contains("VFIO_MIG_GET_PRECOPY_INFO");
+    boolean precopyV2 = text.contains("VFIO_PRECOPY_INFO_REINIT");
     compare(
         header,
         VfioUapi.class,
         "vfio_",
         name -> (cdev || !(name.contains("IOMMUFD") || name.contains("DEV_ID")))
             && (cdev || !name.contains("DEVID"))
+            && (precopy || !(name.contains("PRE_COPY") || name.contains("PRECOPY_INFO")))
+            && (precopy || !name.contains("MIG_DATA_SIZE"))
+            && (precopyV2 || !(name.contains("REINIT") || name.contains("INFOv2")))
             && (token || !(name.contains("TOKEN") || name.equals("DEVICE_BIND_IOMMUFD__SIZE"))));
   }
 
@@ -89,6 +94,7 @@ class UapiTest {
     String includes = Stream.of(
             "errno.h",
             "fcntl.h",
+            "poll.h",
             "stddef.h",
             "stdio.h",
             "sys/epoll.h",
