@@ -5,6 +5,7 @@ import java.time.Duration;
 import java.util.UUID;
 import org.reactorvfio.discovery.DeviceChange;
 import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.discovery.OtherDevice;
 import org.reactorvfio.discovery.PciFunction;
 import org.reactorvfio.kernel.DeviceWatch;
 import org.reactorvfio.kernel.Doctor;
@@ -155,6 +156,17 @@ public final class Vfio {
   public static Flux<PciFunction> devices(Needs needs) {
     return Flux.defer(() -> Flux.fromIterable(Doctor.HOST.functions()))
         .map(address -> Doctor.HOST.examine(address, needs))
+        .subscribeOn(Schedulers.boundedElastic());
+  }
+
+  /**
+   * Lists the devices of this machine that are not PCI and that a VFIO driver has, with what stands in the way of opening each;
+   * mediated devices whether or not their driver has them. Opens nothing, needs no rights.
+   *
+   * @return the devices, as they are at subscription
+   */
+  public static Flux<OtherDevice> otherDevices() {
+    return Flux.defer(() -> Flux.fromIterable(Doctor.HOST.others(Needs.LITTLE)))
         .subscribeOn(Schedulers.boundedElastic());
   }
 

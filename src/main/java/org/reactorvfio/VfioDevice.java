@@ -1,6 +1,7 @@
 package org.reactorvfio;
 
 import java.util.List;
+import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
@@ -255,6 +256,20 @@ public final class VfioDevice {
   }
 
   /**
+   * Looks for a device-specific region, which are told apart by what they are, never by their index.
+   *
+   * @param type what the region is, by the driver: see {@link RegionInfo#type()}
+   * @param subtype the type's own subtype
+   * @return the first region that is that; empty if the device has none
+   */
+  public Optional<Region> region(int type, int subtype) {
+    Optional<RegionInfo.Type> wanted = Optional.of(new RegionInfo.Type(type, subtype));
+    return regions.stream()
+        .filter(region -> region.info().type().equals(wanted))
+        .findFirst();
+  }
+
+  /**
    * Returns a BAR.
    *
    * @param number 0 to 5
@@ -418,16 +433,15 @@ public final class VfioDevice {
   }
 
   private void releaseOnRequest() {
-    if (interrupts.reqInfo().count() > 0) {
-      interrupts
-          .req()
-          .next()
-          .flatMap(request -> {
-            LOG.info("the kernel asks for {} back: closing it", name());
-            return close();
-          })
-          .subscribe(null, e -> LOG.warn("giving " + name() + " back failed", e));
-    }
+    Mono<?> request = interrupts.reqInfo().count() > 0
+        ? interrupts.req().next()
+        : session.removal().then(Mono.just(true)).takeUntilOther(closed.asMono());
+    request
+        .flatMap(asked -> {
+          LOG.info("the kernel asks for {} back: closing it", name());
+          return close();
+        })
+        .subscribe(null, e -> LOG.warn("giving " + name() + " back failed", e));
   }
 
   private void onLost(DeviceLostException cause) {

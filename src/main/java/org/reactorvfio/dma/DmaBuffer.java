@@ -2,7 +2,9 @@ package org.reactorvfio.dma;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.List;
 import org.reactorvfio.linux.Mapping;
+import org.reactorvfio.operations.PhysicalRange;
 import reactor.core.publisher.Mono;
 
 /**
@@ -42,8 +44,27 @@ public final class DmaBuffer {
    * Returns the address that the device uses for the first byte.
    *
    * @return the address in the device's address space, unsigned, a multiple of the IOMMU's smallest page, never 0
+   * @throws org.reactorvfio.NoIommuException if the device is open {@linkplain
+   *     org.reactorvfio.VfioDevice#isolated() without an IOMMU}: then it is programmed with {@link #physicalAddresses()}, and
+   *     with this address would overwrite memory of somebody else's
    */
   public long iova() {
+    return lease.deviceAddress();
+  }
+
+  /**
+   * Tells where the memory is in the machine, for a device that is open {@linkplain
+   * org.reactorvfio.VfioDevice#isolated() without an IOMMU}. The memory stays there until it is freed.
+   *
+   * @return the pieces that the memory is made of, in its order, each a page or more: memory of huge pages is in few pieces; {@link
+   *     org.reactorvfio.NotSupportedException} if an IOMMU holds the device
+   */
+  public Mono<List<PhysicalRange>> physicalAddresses() {
+    return lease.physicalAddresses();
+  }
+
+  /** Where the memory is mapped, whether or not the device knows it by that address. */
+  long mappedAt() {
     return lease.mapping().iova();
   }
 

@@ -124,6 +124,14 @@ public final class DmaSpace {
       return Mono.error(() -> new IllegalArgumentException(
           "a pool has at least one buffer of at least one byte, not " + count + " of " + size));
     }
+    if (!operations.isolated()) {
+      return Mono.error(() -> new NoIommuException(
+          ALLOCATE,
+          operations.name(),
+          0,
+          "no IOMMU translates addresses for the device, so that a pool's memory is in pieces to it",
+          "allocate buffers, and program the device with their physicalAddresses()"));
+    }
     long stride = size >= 4096 ? (size + 63L) & -64L : Math.max(64, powerOfTwo(size));
     return allocate(stride * count)
         .map(memory -> new DmaPool(memory, size, (int) stride, count))
@@ -152,7 +160,7 @@ public final class DmaSpace {
    * @return its dirty pages
    */
   public Mono<DirtyPages> dirtyPages(DmaBuffer buffer) {
-    return operations.dirtyPages(buffer.iova(), buffer.size());
+    return operations.dirtyPages(buffer.mappedAt(), buffer.size());
   }
 
   /**

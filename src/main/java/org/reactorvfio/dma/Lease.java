@@ -1,8 +1,11 @@
 package org.reactorvfio.dma;
 
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.NoIommuException;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.PhysicalRange;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
 import reactor.core.scheduler.Schedulers;
@@ -34,6 +37,24 @@ final class Lease {
 
   DmaMapping mapping() {
     return mapping;
+  }
+
+  /** The address that the device uses: there is one only if an IOMMU translates it. */
+  long deviceAddress() {
+    if (!operations.isolated()) {
+      throw new NoIommuException(
+          "DMA address",
+          operations.name(),
+          0,
+          "no IOMMU translates addresses for the device: it would access whatever is at 0x"
+              + Long.toHexString(mapping.iova()) + " of the machine's memory",
+          "program it with DmaBuffer.physicalAddresses()");
+    }
+    return mapping.iova();
+  }
+
+  Mono<List<PhysicalRange>> physicalAddresses() {
+    return Mono.defer(() -> operations.physicalAddresses(mapping.iova(), mapping.size()));
   }
 
   /** Maps the memory, once. A failure has given everything back when it arrives; so has, soon after it, a cancellation. */

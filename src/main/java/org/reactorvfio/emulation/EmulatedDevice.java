@@ -2,6 +2,10 @@ package org.reactorvfio.emulation;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceBusyException;
@@ -10,6 +14,7 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.Irqs;
+import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
 import reactor.core.publisher.Mono;
@@ -28,6 +33,7 @@ public final class EmulatedDevice implements VfioTransport {
 
   private final String name;
   private final @Nullable Bar[] bars = new Bar[Builder.BAR_COUNT];
+  private final Map<Integer, OtherRegion> others = new TreeMap<>();
   private final @Nullable Runnable onReset;
   private final Object lock = new Object();
   private final EmulatedConfigSpace config;
@@ -36,6 +42,8 @@ public final class EmulatedDevice implements VfioTransport {
   private final EmulatedIoEventFds ioEventFds = new EmulatedIoEventFds(this);
   private final EmulatedPower power = new EmulatedPower();
   private final @Nullable EmulatedSlot slot;
+
+  private int typedRegions;
 
   // Guarded by the lock.
   private boolean open;
@@ -49,6 +57,16 @@ public final class EmulatedDevice implements VfioTransport {
     for (int i = 0; i < bars.length; i++) {
       Bar.Plan plan = spec.bars[i];
       bars[i] = plan == null ? null : plan.build(this);
+    }
+    if (spec.rom != null) {
+      others.put(Regions.ROM, spec.rom.build(this, Regions.ROM));
+    }
+    if (spec.vga != null) {
+      others.put(Regions.VGA, spec.vga.build(this, Regions.VGA));
+    }
+    for (OtherRegion.Plan plan : spec.typed) {
+      int index = Regions.DEVICE_SPECIFIC + typedRegions++;
+      others.put(index, plan.build(this, index));
     }
     int msixBar = Builder.BAR_COUNT - 1;
     if (spec.msix > 0) {
@@ -303,6 +321,14 @@ public final class EmulatedDevice implements VfioTransport {
     return bars[index];
   }
 
+  @Nullable OtherRegion other(int index) {
+    return others.get(index);
+  }
+
+  int regionCount() {
+    return Regions.DEVICE_SPECIFIC + typedRegions;
+  }
+
   EmulatedIrqs irqs() {
     return irqs;
   }
@@ -392,6 +418,9 @@ public final class EmulatedDevice implements VfioTransport {
     final int vendor;
     final int device;
     final Bar.@Nullable Plan[] bars = new Bar.Plan[BAR_COUNT];
+    final List<OtherRegion.Plan> typed = new ArrayList<>();
+    OtherRegion.@Nullable Plan rom;
+    OtherRegion.@Nullable Plan vga;
     String name;
     int subsystemVendor;
     int subsystem;
@@ -482,6 +511,45 @@ public final class EmulatedDevice implements VfioTransport {
         throw new IllegalArgumentException("BAR " + index + " is taken");
       }
       bars[index] = bar;
+      return this;
+    }
+
+    /**
+     * Gives the device an expansion ROM. It can be read only.
+     *
+     * @param image 1 byte to 16 MiB; the region is as large as the next power of two, at least 2 KiB, and the rest of it ones
+     * @return this builder
+     */
+    public Builder rom(byte[] image) {
+      rom = OtherRegion.rom(image);
+      return this;
+    }
+
+    /**
+     * Gives the device the legacy VGA ranges: a region in which each legacy address is its own offset, as 0xa0000 for memory and
+     * 0x3c0 for a port.
+     *
+     * @param handler makes what is behind it, for the device that is being built
+     * @return this builder
+     */
+    public Builder vga(Function<EmulatedDevice, RegisterHandler> handler) {
+      vga = OtherRegion.vga(handler);
+      return this;
+    }
+
+    /**
+     * Adds a device-specific region behind those that all PCI devices have. It is found by what it is, can be read and written but
+     * not mapped, and answers whether or not memory decode is on.
+     *
+     * @param type what the region is; with bit 31 set, the low 16 bits are a PCI vendor id
+     * @param subtype the type's own subtype
+     * @param size the size in bytes, from 1
+     * @param handler makes what is behind it, for the device that is being built
+     * @return this builder
+     */
+    public Builder typedRegion(
+        int type, int subtype, long size, Function<EmulatedDevice, RegisterHandler> handler) {
+      typed.add(OtherRegion.typed(type, subtype, size, handler));
       return this;
     }
 

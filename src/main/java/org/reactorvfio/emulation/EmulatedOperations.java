@@ -30,7 +30,6 @@ import reactor.core.publisher.Mono;
 /** The operations of an emulated device that is open. */
 final class EmulatedOperations implements VfioOperations {
   private static final int PAGE = 4096;
-  private static final int REGION_COUNT = Regions.DEVICE_SPECIFIC;
   private static final int IRQ_COUNT = 5;
 
   /** {@code VFIO_REGION_INFO_FLAG_CAPS}. */
@@ -58,7 +57,8 @@ final class EmulatedOperations implements VfioOperations {
     int reset = device.resettable() ? DeviceInfo.FLAG_RESET : 0;
     return call(
         "VFIO_DEVICE_GET_INFO",
-        () -> new DeviceInfo(DeviceInfo.FLAG_PCI | reset, REGION_COUNT, IRQ_COUNT, List.of()));
+        () -> new DeviceInfo(
+            DeviceInfo.FLAG_PCI | reset, device.regionCount(), IRQ_COUNT, List.of()));
   }
 
   @Override
@@ -67,7 +67,11 @@ final class EmulatedOperations implements VfioOperations {
   }
 
   private RegionInfo info(int index) throws LinuxException {
-    if (index < 0 || index >= REGION_COUNT || index == Regions.VGA) {
+    OtherRegion other = device.other(index);
+    if (other != null) {
+      return other.info();
+    }
+    if (index < 0 || index >= device.regionCount() || index == Regions.VGA) {
       throw new LinuxException("VFIO_DEVICE_GET_REGION_INFO", EINVAL);
     }
     int readWrite = RegionInfo.FLAG_READ | RegionInfo.FLAG_WRITE;
@@ -97,10 +101,10 @@ final class EmulatedOperations implements VfioOperations {
   @Override
   public Mono<Integer> read(int region, long offset, ByteBuffer destination) {
     return call("read of " + Regions.name(region), () -> {
-      int count = extent(region, offset, destination.remaining());
+      int count = extent(region, offset, destination.remaining(), false);
       for (int done = 0; done < count; ) {
         long at = offset + done;
-        int width = region == Regions.CONFIG ? 1 : width(at, count - done);
+        int width = region == Regions.CONFIG ? 1 : width(region, at, count - done);
         long value = region == Regions.CONFIG
             ? device.config().read((int) at)
             : registers(region).read(at, width);
@@ -116,7 +120,7 @@ final class EmulatedOperations implements VfioOperations {
   @Override
   public Mono<Integer> write(int region, long offset, ByteBuffer source) {
     return call("write to " + Regions.name(region), () -> {
-      int count = extent(region, offset, source.remaining());
+      int count = extent(region, offset, source.remaining(), true);
       if (region == Regions.CONFIG) {
         for (int i = 0; i < count; i++) {
           device.config().write((int) offset + i, source.get());
@@ -126,7 +130,7 @@ final class EmulatedOperations implements VfioOperations {
       }
       for (int done = 0; done < count; ) {
         long at = offset + done;
-        int width = width(at, count - done);
+        int width = width(region, at, count - done);
         long value = 0;
         for (int i = 0; i < width; i++) {
           value |= (source.get() & 0xffL) << (8 * i);
@@ -139,15 +143,15 @@ final class EmulatedOperations implements VfioOperations {
   }
 
   /** The largest naturally aligned access that fits, as the kernel splits them. */
-  private static int width(long offset, int left) {
-    int width = 8;
+  private static int width(int region, long offset, int left) {
+    int width = region == Regions.ROM || region == Regions.VGA ? 4 : 8;
     while (width > left || offset % width != 0) {
       width >>= 1;
     }
     return width;
   }
 
-  private int extent(int region, long offset, int wanted) throws LinuxException {
+  private int extent(int region, long offset, int wanted, boolean write) throws LinuxException {
     RegionInfo info = info(region);
     if (info.size() == 0) {
       throw new NotSupportedException(
@@ -157,17 +161,27 @@ final class EmulatedOperations implements VfioOperations {
           "it is not implemented",
           "see the region's info");
     }
+    if (write && !info.writable()) {
+      throw new NotSupportedException(
+          "pwrite", name(), 0, Regions.name(region) + " is read-only", "see the region's info");
+    }
     if (offset < 0 || offset >= info.size()) {
       throw new IndexOutOfBoundsException("offset " + offset + " is not in 0.." + (info.size() - 1)
           + " of " + Regions.name(region) + " of " + name());
     }
-    if (region != Regions.CONFIG && !device.memoryEnabled()) {
+    OtherRegion other = device.other(region);
+    boolean decoded = other == null ? region != Regions.CONFIG : other.decoded();
+    if (decoded && !device.memoryEnabled()) {
       throw new LinuxException("access to " + Regions.name(region), EIO);
     }
     return (int) Math.min(wanted, info.size() - offset);
   }
 
   private RegisterHandler registers(int region) {
+    OtherRegion other = device.other(region);
+    if (other != null) {
+      return other.registers();
+    }
     Bar bar = device.bar(region);
     if (bar == null) {
       throw new IllegalStateException(Regions.name(region) + " was checked before");

@@ -8,6 +8,7 @@ import java.util.Optional;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import reactor.core.publisher.Flux;
 
 /** Uses descriptors that a broker opened: duplicates of them, so that the caller's own stay the caller's. */
 final class DescriptorTransport {
@@ -30,7 +31,7 @@ final class DescriptorTransport {
         Fd device = Fd.duplicate(deviceFd);
         try {
           return IommufdTransport.attach(
-              name, device, iommufd, !bound(device), Optional.empty(), isolated);
+              name, device, iommufd, !bound(device), Optional.empty(), isolated, Flux.never());
         } catch (LinuxException e) {
           device.close();
           throw e;
@@ -99,7 +100,8 @@ final class DescriptorTransport {
           name,
           device,
           isolated ? new TypeOneContainer(container, release) : new NoIommuContainer(name, release),
-          () -> Map.of(number, duplicate(name, group)));
+          () -> Map.of(number, duplicate(name, group)),
+          Flux.never());
     } catch (LinuxException e) {
       container.close();
       throw e;

@@ -1,9 +1,12 @@
 package org.reactorvfio.kernel;
 
+import java.util.List;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.PhysicalRange;
 
 /** The address space that a device was attached to: what differs between a type 1 container and an iommufd. May block. */
 interface DmaBackend {
@@ -15,6 +18,11 @@ interface DmaBackend {
   DmaInfo info() throws LinuxException;
 
   void map(DmaMapping mapping) throws LinuxException;
+
+  /** Tells where mapped memory is in the machine, if no IOMMU stands between. */
+  default List<PhysicalRange> physicalAddresses(long iova, long size) throws LinuxException {
+    throw new LinuxException("IOMMU_IOAS_NOIOMMU_GET_PA", Errno.EOPNOTSUPP);
+  }
 
   /** Unmaps whole mappings in a range and returns how many bytes were mapped there. */
   long unmap(long iova, long size) throws LinuxException;

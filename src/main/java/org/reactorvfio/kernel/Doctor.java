@@ -7,7 +7,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.function.IntToLongFunction;
 import java.util.stream.Stream;
 import org.reactorvfio.DescriptorLimitException;
@@ -17,6 +16,7 @@ import org.reactorvfio.VfTokenException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.discovery.Finding;
 import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.discovery.OtherDevice;
 import org.reactorvfio.discovery.PciFunction;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
@@ -62,50 +62,80 @@ public final class Doctor {
 
   /** Examines a function. */
   public PciFunction examine(PciAddress address, Needs needs) {
-    List<Finding> findings = new ArrayList<>();
     SysfsDevice device = sysfs.device(address);
-    OptionalInt group = device.group();
-    try {
-      diagnosis.require(device, false);
-      openable(address, group.orElse(-1), findings);
-    } catch (VfioException e) {
-      findings.add(new Finding(e, true));
-    }
+    List<Finding> findings = openable(device);
     token(address, needs, findings);
-    limits(address, needs, findings);
+    limits(device.name(), needs, findings);
     findings.sort(Comparator.comparing(Finding::certain).reversed());
     return new PciFunction(
         address,
         sysfs.number(address, "vendor"),
         sysfs.number(address, "device"),
         sysfs.number(address, "class"),
-        sysfs.driver(address),
-        group,
+        device.driver(),
+        device.group(),
         sysfs.physicalFunction(address),
         findings);
   }
 
-  /** What stands in the way of both of the kernel's interfaces: one that works is enough. */
-  private void openable(PciAddress address, int group, List<Finding> findings) {
-    if (sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks)) {
-      findings.add(new Finding(diagnosis.notViable(sysfs.device(address), group), true));
+  /** Examines everything that VFIO offers and that is not PCI. */
+  public List<OtherDevice> others(Needs needs) {
+    List<OtherDevice> others = new ArrayList<>();
+    for (SysfsDevice device : sysfs.others()) {
+      List<Finding> findings = openable(device);
+      limits(device.name(), needs, findings);
+      findings.sort(Comparator.comparing(Finding::certain).reversed());
+      others.add(new OtherDevice(
+          device.directory(),
+          device.name(),
+          device.bus(),
+          device.driver(),
+          device.group(),
+          findings));
     }
+    return others;
+  }
+
+  private List<Finding> openable(SysfsDevice device) {
+    List<Finding> findings = new ArrayList<>();
+    try {
+      diagnosis.require(device, true);
+      if (device.withoutIommu()) {
+        // It depends on the options that it is opened with.
+        findings.add(new Finding(Diagnosis.notAllowed(device.name()), false));
+      }
+      openable(device, findings);
+    } catch (VfioException e) {
+      findings.add(new Finding(e, true));
+    }
+    return findings;
+  }
+
+  /** What stands in the way of both of the kernel's interfaces: one that works is enough. */
+  private void openable(SysfsDevice device, List<Finding> findings) {
     List<VfioException> overGroup = new ArrayList<>();
-    node(address, dev.resolve("vfio/vfio")).ifPresent(overGroup::add);
-    node(address, dev.resolve("vfio/" + group)).ifPresent(overGroup::add);
+    node(device, dev.resolve("vfio/vfio")).ifPresent(overGroup::add);
+    device.group().ifPresent(group -> {
+      if (sysfs.members(group).stream().anyMatch(PciSysfs.Member::blocks)) {
+        findings.add(new Finding(diagnosis.notViable(device, group), true));
+      }
+      node(device, dev.resolve("vfio/" + device.groupNode(group))).ifPresent(overGroup::add);
+    });
     // The kernel shows the device's name whether or not it has been built with cdevs.
-    Optional<String> cdev = sysfs
-        .cdev(address)
+    Optional<String> cdev = device
+        .cdev()
         .filter(name -> Files.exists(dev.resolve("iommu"))
             || Files.exists(dev.resolve("vfio/devices/" + name)));
     List<VfioException> overCdev = new ArrayList<>();
     cdev.ifPresent(name -> {
-      node(address, dev.resolve("iommu")).ifPresent(overCdev::add);
-      node(address, dev.resolve("vfio/devices/" + name)).ifPresent(overCdev::add);
+      node(device, dev.resolve("iommu")).ifPresent(overCdev::add);
+      node(device, dev.resolve("vfio/devices/" + name)).ifPresent(overCdev::add);
     });
-    if (!interruptsRemapped()) {
-      VfioException refused = Diagnosis.noInterruptRemapping(
-          address.toString(), new LinuxException("open", Errno.EPERM));
+    // What does no DMA of its own, and what no IOMMU holds anyway, is not asked for that.
+    boolean held = !device.withoutIommu() && !device.bus().equals(SysfsDevice.MDEV);
+    if (held && !interruptsRemapped()) {
+      VfioException refused =
+          Diagnosis.noInterruptRemapping(device.name(), new LinuxException("open", Errno.EPERM));
       if (!unsafeInterruptsAllowed("vfio_iommu_type1")) {
         overGroup.add(refused);
       }
@@ -125,15 +155,15 @@ public final class Doctor {
     }
   }
 
-  private Optional<VfioException> node(PciAddress address, Path node) {
+  private Optional<VfioException> node(SysfsDevice device, Path node) {
     if (!Files.exists(node)) {
-      return Optional.of(diagnosis.openFailed(
-          sysfs.device(address), node.toString(), new LinuxException("open", Errno.ENOENT)));
+      return Optional.of(
+          diagnosis.openFailed(device, node.toString(), new LinuxException("open", Errno.ENOENT)));
     }
     return Files.isReadable(node) && Files.isWritable(node)
         ? Optional.empty()
         : Optional.of(diagnosis.openFailed(
-            sysfs.device(address), node.toString(), new LinuxException("open", Errno.EACCES)));
+            device, node.toString(), new LinuxException("open", Errno.EACCES)));
   }
 
   /** On x86 the interrupt controllers' names tell; elsewhere this cannot be seen, and is taken for granted. */
@@ -165,13 +195,13 @@ public final class Doctor {
     }
   }
 
-  private void limits(PciAddress address, Needs needs, List<Finding> findings) {
+  private void limits(String device, Needs needs, List<Finding> findings) {
     long locked = softLimit.applyAsLong(Syscalls.RLIMIT_MEMLOCK);
     if (locked < needs.dmaMemory() && !mayLock()) {
       findings.add(new Finding(
           new MemoryLockLimitException(
               "DMA map",
-              address.toString(),
+              device,
               Errno.ENOMEM,
               needs.dmaMemory() + " bytes cannot be pinned; RLIMIT_MEMLOCK is " + locked + " bytes",
               KernelErrors.RAISE_MEMLOCK),
@@ -183,7 +213,7 @@ public final class Doctor {
       findings.add(new Finding(
           new DescriptorLimitException(
               "eventfd",
-              address.toString(),
+              device,
               Errno.EMFILE,
               "about " + needed + " descriptors will be needed; RLIMIT_NOFILE is " + descriptors,
               "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE= of a systemd unit)"),

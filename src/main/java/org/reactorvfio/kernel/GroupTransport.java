@@ -3,6 +3,7 @@ package org.reactorvfio.kernel;
 import java.util.Optional;
 import java.util.UUID;
 import org.reactorvfio.linux.LinuxException;
+import reactor.core.scheduler.Schedulers;
 
 /**
  * Opens a device through its group and a container, of type1v2 where an IOMMU holds the device: the way that works on every
@@ -36,7 +37,8 @@ final class GroupTransport {
       DmaBackend dma = group.withoutIommu()
           ? new NoIommuContainer(name, release)
           : new TypeOneContainer(group.container(), release);
-      return new KernelDevice(name, fd, dma, Groups::duplicates);
+      return new KernelDevice(
+          name, fd, dma, Groups::duplicates, Removal.of(device, Schedulers.boundedElastic()));
     } catch (LinuxException e) {
       group.release(name);
       throw diagnosis.deviceFailed(device, token.isPresent(), e);

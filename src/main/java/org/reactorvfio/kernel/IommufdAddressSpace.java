@@ -16,6 +16,7 @@ import org.reactorvfio.linux.VfioUapi;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.PhysicalRange;
 import reactor.util.Logger;
 import reactor.util.Loggers;
 
@@ -115,6 +116,26 @@ final class IommufdAddressSpace implements DmaBackend {
     iommufd.ioctl("IOMMU_IOAS_MAP", IOMMU_IOAS_MAP, request);
     Reference.reachabilityFence(memory);
     mapped.put(mapping.iova(), mapping.size());
+  }
+
+  /** Asks for one piece after the other, each as long as the memory happens to lie in a row. */
+  @Override
+  public List<PhysicalRange> physicalAddresses(long iova, long size) throws LinuxException {
+    List<PhysicalRange> ranges = new ArrayList<>();
+    for (long done = 0; done < size; ) {
+      NativeBuffer request = NativeBuffer.allocate(IOAS_NOIOMMU_GET_PA__SIZE);
+      request
+          .bytes()
+          .putInt(0, IOAS_NOIOMMU_GET_PA__SIZE)
+          .putInt(IOAS_NOIOMMU_GET_PA__IOAS_ID, id)
+          .putLong(IOAS_NOIOMMU_GET_PA__IOVA, iova + done)
+          .putLong(IOAS_NOIOMMU_GET_PA__LENGTH, size - done);
+      iommufd.ioctl("IOMMU_IOAS_NOIOMMU_GET_PA", IOMMU_IOAS_NOIOMMU_GET_PA, request);
+      long length = request.bytes().getLong(IOAS_NOIOMMU_GET_PA__LENGTH);
+      ranges.add(new PhysicalRange(request.bytes().getLong(IOAS_NOIOMMU_GET_PA__OUT_PHYS), length));
+      done += length;
+    }
+    return List.copyOf(ranges);
   }
 
   @Override

@@ -11,6 +11,8 @@ import java.util.UUID;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.operations.FeatureRequest;
+import reactor.core.publisher.Flux;
+import reactor.core.scheduler.Schedulers;
 
 /** Opens a function through its cdev and an address space of an iommufd of its own. */
 final class IommufdTransport {
@@ -56,7 +58,14 @@ final class IommufdTransport {
     try {
       Fd fd = openNode(node(node).toString());
       try {
-        return attach(device.name(), fd, iommufd, true, token, !device.withoutIommu());
+        return attach(
+            device.name(),
+            fd,
+            iommufd,
+            true,
+            token,
+            !device.withoutIommu(),
+            Removal.of(device, Schedulers.boundedElastic()));
       } catch (LinuxException e) {
         fd.close();
         throw diagnosis.deviceFailed(device, token.isPresent(), e);
@@ -80,9 +89,16 @@ final class IommufdTransport {
    *
    * @param bind whether the device is still to be bound
    * @param isolated whether an IOMMU holds the device
+   * @param removal ends when the kernel wants the device to go
    */
   static KernelDevice attach(
-      String name, Fd device, Fd iommufd, boolean bind, Optional<UUID> token, boolean isolated)
+      String name,
+      Fd device,
+      Fd iommufd,
+      boolean bind,
+      Optional<UUID> token,
+      boolean isolated,
+      Flux<Void> removal)
       throws LinuxException {
     if (bind) {
       bind(device, iommufd, token);
@@ -99,7 +115,7 @@ final class IommufdTransport {
       space.destroy();
       throw e;
     }
-    return new KernelDevice(name, device, space, Map::of);
+    return new KernelDevice(name, device, space, Map::of, removal);
   }
 
   /** The token is of later kernels: without one, the request is the one that all of them know. */

@@ -23,9 +23,11 @@ import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DirtyPages;
+import org.reactorvfio.operations.DmaBuf;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.FeatureRequest;
+import org.reactorvfio.operations.GraphicsPlane;
 import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
@@ -34,9 +36,11 @@ import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.operations.MigrationData;
 import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.MigrationSupport;
+import org.reactorvfio.operations.PhysicalRange;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import reactor.util.Logger;
 import reactor.util.Loggers;
@@ -81,6 +85,8 @@ final class KernelDevice implements VfioOperations {
   private final HotReset hotReset;
   private final DmaLogging logging;
   private final KernelMigration migration;
+  private final DmaBufs dmaBufs;
+  private final Flux<Void> removal;
   private final SerialCalls calls = new SerialCalls();
 
   private final Map<Integer, RegionInfo> regions = new HashMap<>();
@@ -90,14 +96,22 @@ final class KernelDevice implements VfioOperations {
    * Takes over a device.
    *
    * @param groups the groups that prove who owns what a hot reset reaches; none on a cdev, whose iommufd does
+   * @param removal ends when the kernel wants the device to go
    */
-  KernelDevice(String name, Fd device, DmaBackend dma, Supplier<Map<Integer, Fd>> groups) {
+  KernelDevice(
+      String name,
+      Fd device,
+      DmaBackend dma,
+      Supplier<Map<Integer, Fd>> groups,
+      Flux<Void> removal) {
     this.name = name;
     this.device = device;
     this.dma = dma;
     this.hotReset = new HotReset(name, device, groups);
     this.logging = new DmaLogging(device);
     this.migration = new KernelMigration(name, device);
+    this.dmaBufs = new DmaBufs(name, device);
+    this.removal = removal;
     if (!dma.isolates()) {
       LOG.warn(
           "{} is open WITHOUT AN IOMMU: nothing keeps it, or whoever programs it, from reading and writing all of this"
@@ -441,6 +455,39 @@ final class KernelDevice implements VfioOperations {
   }
 
   @Override
+  public Mono<DmaBuf> exportDmaBuf(int region, List<RegionInfo.Area> areas) {
+    List<RegionInfo.Area> all = List.copyOf(areas);
+    return call("VFIO_DEVICE_FEATURE (DMA_BUF)", () -> {
+          try {
+            return dmaBufs.export(region, all);
+          } catch (LinuxException e) {
+            if (e.errno() != Errno.ENODEV) {
+              throw e;
+            }
+            askDeviceInfo();
+            throw dmaBufs.noMemory(region, e);
+          }
+        })
+        .doOnDiscard(DmaBuf.class, DmaBuf::close);
+  }
+
+  @Override
+  public Mono<GraphicsPlane> graphicsPlane(GraphicsPlane.Kind kind, GraphicsPlane.Source source) {
+    return call("VFIO_DEVICE_QUERY_GFX_PLANE", () -> dmaBufs.plane(kind, source));
+  }
+
+  @Override
+  public Mono<DmaBuf> graphicsDmaBuf(GraphicsPlane plane) {
+    return call("VFIO_DEVICE_GET_GFX_DMABUF", () -> dmaBufs.pixels(plane))
+        .doOnDiscard(DmaBuf.class, DmaBuf::close);
+  }
+
+  @Override
+  public Flux<Void> removal() {
+    return removal;
+  }
+
+  @Override
   public Mono<DmaInfo> dmaInfo() {
     return call("DMA info", dma::info);
   }
@@ -455,6 +502,11 @@ final class KernelDevice implements VfioOperations {
       }
       return null;
     });
+  }
+
+  @Override
+  public Mono<List<PhysicalRange>> physicalAddresses(long iova, long size) {
+    return call("physical addresses", () -> dma.physicalAddresses(iova, size));
   }
 
   @Override

@@ -1,9 +1,11 @@
 package org.reactorvfio.kernel;
 
+import java.util.List;
 import org.reactorvfio.NoIommuException;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.PhysicalRange;
 
 /**
  * The container of a device that no IOMMU holds. The kernel neither maps memory for such a device nor tells where memory is, so
@@ -45,6 +47,11 @@ final class NoIommuContainer implements DmaBackend {
   @Override
   public void map(DmaMapping mapping) {
     throw noService("DMA map");
+  }
+
+  @Override
+  public List<PhysicalRange> physicalAddresses(long iova, long size) {
+    throw noService("physical addresses");
   }
 
   @Override

@@ -5,9 +5,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.UUID;
 import org.reactorvfio.PciAddress;
 
@@ -70,6 +72,22 @@ final class PciSysfs {
     return SysfsDevice.list(root.resolve("bus/pci/devices")).stream()
         .map(path -> PciAddress.parse(path.getFileName().toString()))
         .toList();
+  }
+
+  /** What VFIO's drivers have that is not PCI (Linux 6.1 and newer show that), and all mediated devices. */
+  List<SysfsDevice> others() {
+    Map<String, SysfsDevice> found = new TreeMap<>();
+    for (Path entry : SysfsDevice.list(root.resolve("class/vfio-dev"))) {
+      SysfsDevice device = device(entry.resolve("device"));
+      if (!device.bus().equals(SysfsDevice.PCI)) {
+        found.put(device.directory().toString(), device);
+      }
+    }
+    for (Path entry : SysfsDevice.list(root.resolve("bus/mdev/devices"))) {
+      SysfsDevice device = device(entry);
+      found.put(device.directory().toString(), device);
+    }
+    return List.copyOf(found.values());
   }
 
   /** The PF of a VF. */

@@ -41,5 +41,12 @@ public final class IommufdUapi {
   public static final int IOAS_UNMAP__IOVA = 8;
   public static final int IOAS_UNMAP__LENGTH = 16;
 
+  public static final int IOMMU_IOAS_NOIOMMU_GET_PA = 0x3b95;
+  public static final int IOAS_NOIOMMU_GET_PA__SIZE = 40;
+  public static final int IOAS_NOIOMMU_GET_PA__IOAS_ID = 8;
+  public static final int IOAS_NOIOMMU_GET_PA__IOVA = 16;
+  public static final int IOAS_NOIOMMU_GET_PA__LENGTH = 24;
+  public static final int IOAS_NOIOMMU_GET_PA__OUT_PHYS = 32;
+
   private IommufdUapi() {}
 }

@@ -167,6 +167,36 @@ public final class VfioUapi {
   public static final int PRECOPY_INFO__INITIAL_BYTES = 8;
   public static final int PRECOPY_INFO__DIRTY_BYTES = 16;
   public static final int VFIO_PRECOPY_INFO_REINIT = 1;
+  public static final int VFIO_DEVICE_FEATURE_DMA_BUF = 11;
+  public static final int DEVICE_FEATURE_DMA_BUF__SIZE = 16;
+  public static final int DEVICE_FEATURE_DMA_BUF__REGION_INDEX = 0;
+  public static final int DEVICE_FEATURE_DMA_BUF__OPEN_FLAGS = 4;
+  public static final int DEVICE_FEATURE_DMA_BUF__NR_RANGES = 12;
+  public static final int REGION_DMA_RANGE__SIZE = 16;
+  public static final int REGION_DMA_RANGE__OFFSET = 0;
+  public static final int REGION_DMA_RANGE__LENGTH = 8;
+
+  // Graphics. The field behind the last one is of no use.
+  public static final int VFIO_DEVICE_QUERY_GFX_PLANE = 0x3b72;
+  public static final int VFIO_DEVICE_GET_GFX_DMABUF = 0x3b73;
+  public static final int DEVICE_GFX_PLANE_INFO__FIRST_SIZE = 60;
+  public static final int DEVICE_GFX_PLANE_INFO__ARGSZ = 0;
+  public static final int DEVICE_GFX_PLANE_INFO__FLAGS = 4;
+  public static final int DEVICE_GFX_PLANE_INFO__DRM_PLANE_TYPE = 8;
+  public static final int DEVICE_GFX_PLANE_INFO__DRM_FORMAT = 12;
+  public static final int DEVICE_GFX_PLANE_INFO__DRM_FORMAT_MOD = 16;
+  public static final int DEVICE_GFX_PLANE_INFO__WIDTH = 24;
+  public static final int DEVICE_GFX_PLANE_INFO__HEIGHT = 28;
+  public static final int DEVICE_GFX_PLANE_INFO__STRIDE = 32;
+  public static final int DEVICE_GFX_PLANE_INFO__PLANE_SIZE = 36;
+  public static final int DEVICE_GFX_PLANE_INFO__X_POS = 40;
+  public static final int DEVICE_GFX_PLANE_INFO__Y_POS = 44;
+  public static final int DEVICE_GFX_PLANE_INFO__X_HOT = 48;
+  public static final int DEVICE_GFX_PLANE_INFO__Y_HOT = 52;
+  public static final int DEVICE_GFX_PLANE_INFO__REGION_INDEX = 56;
+  public static final int DEVICE_GFX_PLANE_INFO__DMABUF_ID = 56;
+  public static final int VFIO_GFX_PLANE_TYPE_DMABUF = 1 << 1;
+  public static final int VFIO_GFX_PLANE_TYPE_REGION = 1 << 2;
 
   // Type 1
   public static final int IOMMU_TYPE1_INFO__ARGSZ = 0;

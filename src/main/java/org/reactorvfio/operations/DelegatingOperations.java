@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
 /**
@@ -117,6 +118,26 @@ public abstract class DelegatingOperations implements VfioOperations {
   @Override
   public Mono<Void> ioEventFd(IoEventFd request) {
     return around(Operation.IO_EVENT_FD, core.ioEventFd(request), request);
+  }
+
+  @Override
+  public Mono<DmaBuf> exportDmaBuf(int region, List<RegionInfo.Area> areas) {
+    return around(Operation.EXPORT_DMA_BUF, core.exportDmaBuf(region, areas), region, areas);
+  }
+
+  @Override
+  public Mono<GraphicsPlane> graphicsPlane(GraphicsPlane.Kind kind, GraphicsPlane.Source source) {
+    return around(Operation.GRAPHICS_PLANE, core.graphicsPlane(kind, source), kind, source);
+  }
+
+  @Override
+  public Mono<DmaBuf> graphicsDmaBuf(GraphicsPlane plane) {
+    return around(Operation.GRAPHICS_DMA_BUF, core.graphicsDmaBuf(plane), plane);
+  }
+
+  @Override
+  public Flux<Void> removal() {
+    return core.removal();
   }
 
   @Override

@@ -26,6 +26,12 @@ public enum Operation {
   FEATURE("feature"),
   /** {@link VfioOperations#ioEventFd}. */
   IO_EVENT_FD("ioEventFd"),
+  /** {@link VfioOperations#exportDmaBuf}. */
+  EXPORT_DMA_BUF("exportDmaBuf"),
+  /** {@link VfioOperations#graphicsPlane}. */
+  GRAPHICS_PLANE("graphicsPlane"),
+  /** {@link VfioOperations#graphicsDmaBuf}. */
+  GRAPHICS_DMA_BUF("graphicsDmaBuf"),
   /** {@link VfioOperations#dmaInfo}. */
   DMA_INFO("dmaInfo"),
   /** {@link VfioOperations#mapDma}. */

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.Optional;
 import org.reactorvfio.NotSupportedException;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
 /**
@@ -147,6 +148,49 @@ public interface VfioOperations {
    */
   default Mono<Void> ioEventFd(IoEventFd request) {
     return notOffered("ioeventfd");
+  }
+
+  /**
+   * Makes a dma-buf of parts of a BAR ({@code VFIO_DEVICE_FEATURE_DMA_BUF}, Linux 6.19 and newer).
+   *
+   * @param region the BAR's region
+   * @param areas the parts, in the order in which the dma-buf is to have them: at multiples of the page size, and multiples of
+   *     it long
+   * @return the dma-buf, which the caller closes; {@link NotSupportedException} if the device or the kernel makes none
+   */
+  default Mono<DmaBuf> exportDmaBuf(int region, List<RegionInfo.Area> areas) {
+    return notOffered("dma-buf");
+  }
+
+  /**
+   * Asks for a picture that a mediated graphics device shows ({@code VFIO_DEVICE_QUERY_GFX_PLANE}).
+   *
+   * @param kind which plane
+   * @param source where the pixels are to be
+   * @return the plane as it is now; {@link NotSupportedException} if the device shows none, or not so
+   */
+  default Mono<GraphicsPlane> graphicsPlane(GraphicsPlane.Kind kind, GraphicsPlane.Source source) {
+    return notOffered("graphics plane");
+  }
+
+  /**
+   * Gets the memory of a plane's pixels ({@code VFIO_DEVICE_GET_GFX_DMABUF}).
+   *
+   * @param plane a plane whose source is {@link GraphicsPlane.Source#DMA_BUF}
+   * @return the dma-buf, which the caller closes; {@link NotSupportedException} if the device has none
+   */
+  default Mono<DmaBuf> graphicsDmaBuf(GraphicsPlane plane) {
+    return notOffered("graphics dma-buf");
+  }
+
+  /**
+   * Tells that the kernel takes the device away, for devices without the interrupt that says so ({@link Irqs#REQ}): whoever
+   * removes it waits until it is closed. No operation of the device: it takes no turn.
+   *
+   * @return completes then, at most seconds later; never, if the transport cannot tell
+   */
+  default Flux<Void> removal() {
+    return Flux.never();
   }
 
   /**

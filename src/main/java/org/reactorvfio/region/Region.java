@@ -8,6 +8,7 @@ import java.util.function.Consumer;
 import java.util.function.Function;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VfioException;
+import org.reactorvfio.operations.DmaBuf;
 import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
@@ -27,6 +28,9 @@ import reactor.core.publisher.Mono;
  * {@link NotSupportedException}. Instances are immutable and may be shared.
  */
 public final class Region {
+  /** The smallest page of the machines that are supported; where pages are larger, the kernel tells. */
+  private static final long PAGE = 4096;
+
   private final VfioOperations operations;
   private final RegionInfo info;
 
@@ -216,6 +220,29 @@ public final class Region {
             "use read and write there");
       }
       return operations.map(info.index(), offset, size);
+    });
+  }
+
+  /**
+   * Makes a dma-buf of a BAR, or of parts of it, for another device's driver to import (Linux 6.19 and newer).
+   *
+   * @param areas the parts, at multiples of the page size and multiples of it long, in the order in which the dma-buf is to have
+   *     them; none for the whole BAR
+   * @return the dma-buf, which the caller closes; {@link NotSupportedException} if the device or the kernel makes none
+   */
+  public Mono<DmaBuf> exportDmaBuf(RegionInfo.Area... areas) {
+    List<RegionInfo.Area> parts =
+        areas.length == 0 ? List.of(new RegionInfo.Area(0, info.size())) : List.of(areas);
+    return Mono.defer(() -> {
+      requireImplemented();
+      for (RegionInfo.Area part : parts) {
+        requireInside(part.offset(), part.size());
+        if (part.offset() % PAGE != 0 || part.size() % PAGE != 0) {
+          throw new IllegalArgumentException(String.format(
+              "0x%x bytes at 0x%x are not whole pages of 0x%x", part.size(), part.offset(), PAGE));
+        }
+      }
+      return operations.exportDmaBuf(info.index(), parts);
     });
   }
 

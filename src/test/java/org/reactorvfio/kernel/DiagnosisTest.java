@@ -6,6 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.params.provider.Arguments.arguments;
 
 import java.nio.file.Path;
+import java.util.List;
+import java.util.UUID;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -29,6 +31,8 @@ import org.reactorvfio.linux.LinuxException;
 class DiagnosisTest {
   private static final int NETWORK = 0x020000;
   private static final PciAddress ADDRESS = PciAddress.parse("0000:01:00.0");
+
+  private static final UUID MDEV = UUID.fromString("83b8f4f2-509f-382f-3c1e-e6bfe0fa1001");
 
   @TempDir
   Path root;
@@ -96,6 +100,97 @@ class DiagnosisTest {
     assertThatThrownBy(this::require)
         .isInstanceOfSatisfying(
             NoIommuException.class, e -> assertThat(e.remedy()).contains("intel_iommu=on"));
+  }
+
+  @Test
+  void neitherGroupNorDriver() {
+    sysfs.function("0000:01:00.0", "e1000e", -1, NETWORK);
+    assertThatThrownBy(this::require)
+        .isInstanceOfSatisfying(
+            NoIommuException.class,
+            e -> assertThat(e.remedy())
+                .contains("intel_iommu=on", "enable_unsafe_noiommu_mode", "withUnsafeNoIommu"));
+  }
+
+  @Test
+  void aDeviceThatNoIommuHoldsIsForThoseWhoSaySo() {
+    sysfs.function("0000:01:00.0", "vfio-pci", 7, NETWORK).groupWithoutIommu(7);
+    assertThatThrownBy(this::require).isInstanceOfSatisfying(NoIommuException.class, e -> {
+      assertThat(e.problem()).contains("no IOMMU");
+      assertThat(e.remedy()).contains("withUnsafeNoIommu(true)");
+    });
+    assertThatCode(() -> diagnosis().require(device(), true)).doesNotThrowAnyException();
+    assertThat(device().groupNode(7)).isEqualTo("noiommu-7");
+  }
+
+  @Test
+  void aDeviceThatNoIommuHoldsMayHaveACdevOnly() {
+    sysfs.function("0000:01:00.0", "vfio-pci", -1, NETWORK).cdev("0000:01:00.0", "noiommu-vfio0");
+    assertThatThrownBy(this::require).isInstanceOf(NoIommuException.class);
+    assertThatCode(() -> diagnosis().require(device(), true)).doesNotThrowAnyException();
+    assertThat(device().cdev()).contains("noiommu-vfio0");
+  }
+
+  @Test
+  void aDeviceThatNoIommuHoldsIsForThosePrivileged() {
+    sysfs.function("0000:01:00.0", "vfio-pci", 7, NETWORK).groupWithoutIommu(7);
+    LinuxException refused = failure(Errno.EPERM);
+    assertThat(List.of(
+            diagnosis().openFailed(device(), "/dev/vfio/noiommu-7", refused),
+            diagnosis().containerFailed(device(), 7, refused),
+            diagnosis().deviceFailed(device(), false, refused)))
+        .allSatisfy(e -> assertThat(e)
+            .isInstanceOf(PermissionDeniedException.class)
+            .hasMessageContaining("CAP_SYS_RAWIO"));
+  }
+
+  @Test
+  void aMediatedDeviceThatWasNotMade() {
+    SysfsDevice absent = sysfs.read().mdev(MDEV);
+    assertThatThrownBy(() -> diagnosis().require(absent, false))
+        .isInstanceOfSatisfying(DeviceNotFoundException.class, e -> {
+          assertThat(e.device()).isEqualTo(MDEV.toString());
+          assertThat(e.remedy()).contains("mdev_supported_types", MDEV.toString());
+        });
+  }
+
+  @Test
+  void aMediatedDevicesDriverIsAVfioDriver() {
+    sysfs.device("mdev", MDEV.toString(), "mtty", 9);
+    SysfsDevice mdev = sysfs.read().mdev(MDEV);
+    assertThatCode(() -> diagnosis().require(mdev, false)).doesNotThrowAnyException();
+    assertThat(mdev.name()).isEqualTo(MDEV.toString());
+    assertThat(mdev.groupNode(9)).isEqualTo("9");
+    assertThat(sysfs.read().members(9)).singleElement().matches(member -> !member.blocks());
+  }
+
+  @Test
+  void aMediatedDeviceWithoutADriver() {
+    sysfs.device("mdev", MDEV.toString(), null, -1);
+    SysfsDevice mdev = sysfs.read().mdev(MDEV);
+    assertThatThrownBy(() -> diagnosis().require(mdev, false))
+        .isInstanceOf(DriverNotBoundException.class);
+  }
+
+  @Test
+  void aPlatformDeviceIsBoundOnItsOwnBus() {
+    sysfs.device("platform", "fff51000.ethernet", "calxeda", 3);
+    SysfsDevice device =
+        sysfs.read().device(root.resolve("bus/platform/devices/fff51000.ethernet"));
+    assertThatThrownBy(() -> diagnosis().require(device, false))
+        .isInstanceOfSatisfying(
+            DriverNotBoundException.class,
+            e -> assertThat(e.remedy())
+                .contains("vfio-platform", "/sys/bus/platform/drivers/calxeda/unbind"));
+  }
+
+  @Test
+  void aPathWithNothingThere() {
+    SysfsDevice device = sysfs.read().device(root.resolve("bus/platform/devices/nothing"));
+    assertThatThrownBy(() -> diagnosis().require(device, false))
+        .isInstanceOfSatisfying(
+            DeviceNotFoundException.class,
+            e -> assertThat(e.problem()).contains("bus/platform/devices/nothing"));
   }
 
   @Test

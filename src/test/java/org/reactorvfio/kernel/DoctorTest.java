@@ -1,12 +1,16 @@
 package org.reactorvfio.kernel;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.tuple;
 
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.util.List;
+import java.util.Optional;
 import java.util.function.IntToLongFunction;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -22,6 +26,7 @@ import org.reactorvfio.PermissionDeniedException;
 import org.reactorvfio.VfTokenException;
 import org.reactorvfio.discovery.Finding;
 import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.discovery.OtherDevice;
 import org.reactorvfio.discovery.PciFunction;
 import org.reactorvfio.linux.Syscalls;
 
@@ -53,12 +58,12 @@ class DoctorTest {
   }
 
   private PciFunction examine(Needs needs) {
+    return doctor().examine(ADDRESS, needs);
+  }
+
+  private Doctor doctor() {
     return new Doctor(
-            root.resolve("sys"),
-            root.resolve("dev"),
-            root.resolve("proc"),
-            r -> limits.applyAsLong(r))
-        .examine(ADDRESS, needs);
+        root.resolve("sys"), root.resolve("dev"), root.resolve("proc"), r -> limits.applyAsLong(r));
   }
 
   private void finds(PciFunction function, Class<?> type, boolean certain, String remedy) {
@@ -68,6 +73,45 @@ class DoctorTest {
       assertThat(finding.certain()).isEqualTo(certain);
     });
     assertThat(function.canOpen()).isEqualTo(!certain);
+  }
+
+  @Test
+  void aFunctionThatNoIommuHolds() throws IOException {
+    sysfs.function("0000:00:04.0", "vfio-pci", 7, NETWORK).groupWithoutIommu(7);
+    file("dev/vfio/noiommu-7", "");
+    file("proc/interrupts", " 24:  1  0  PCI-MSI-0000:00:01.0  0-edge\n NMI: 0 IO-APIC\n");
+    finds(examine(Needs.LITTLE), NoIommuException.class, false, "withUnsafeNoIommu");
+  }
+
+  @Test
+  void devicesOfOtherBuses() throws IOException {
+    sysfs
+        .function("0000:00:04.0", "vfio-pci", 7, NETWORK)
+        .entry("pci0000:00", "0000:00:04.0", "vfio0")
+        .device("platform", "fff51000.ethernet", "vfio-platform", 3)
+        .entry("platform", "fff51000.ethernet", "vfio1")
+        .device("mdev", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "mtty", 9)
+        .entry("mdev", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "vfio2")
+        .device("mdev", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1002", null, -1);
+    link("sys/devices/pci0000:00/0000:00:04.0/subsystem", "sys/bus/pci");
+    file("dev/vfio/9", "");
+    List<OtherDevice> others = doctor().others(Needs.LITTLE);
+    assertThat(others)
+        .extracting(OtherDevice::bus, OtherDevice::driver, OtherDevice::canOpen)
+        .containsExactly(
+            tuple("mdev", Optional.of("mtty"), true),
+            tuple("mdev", Optional.empty(), false),
+            tuple("platform", Optional.of("vfio-platform"), false));
+    assertThat(others.get(0)).asString().contains("1001 on bus mdev, driver mtty", "can be opened");
+    assertThat(others.get(2).findings())
+        .extracting(finding -> finding.failure().getClass())
+        .asInstanceOf(InstanceOfAssertFactories.LIST)
+        .containsExactly(DeviceNotFoundException.class);
+  }
+
+  private void link(String link, String target) throws IOException {
+    Path from = root.resolve(link);
+    Files.createSymbolicLink(from, from.getParent().relativize(root.resolve(target)));
   }
 
   @Test
