@@ -202,8 +202,11 @@ final class Diagnosis {
             e.call(),
             name,
             e.errno(),
-            "the kernel has no type 1 IOMMU for the group",
-            "load it: modprobe vfio_iommu_type1",
+            "the kernel has no " + (device.withoutIommu() ? "no-IOMMU mode" : "type 1 IOMMU")
+                + " for the group",
+            device.withoutIommu()
+                ? "turn it on: echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
+                : "load it: modprobe vfio_iommu_type1; of POWER's IOMMU (sPAPR) there is no support",
             e);
       default -> KernelErrors.of(name, e);
     };

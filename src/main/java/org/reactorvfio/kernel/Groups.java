@@ -152,7 +152,19 @@ final class Groups {
       group.ioctl("VFIO_GROUP_SET_CONTAINER", VFIO_GROUP_SET_CONTAINER, number);
     }
     if (!hasIommu(container)) {
+      requireOffered(container, iommu);
       container.ioctl("VFIO_SET_IOMMU", VFIO_SET_IOMMU, iommu);
+    }
+  }
+
+  /** Asks before it is set: an IOMMU of another kind (POWER's, for one) and a kernel of another age are refused alike. */
+  private static void requireOffered(Fd container, int iommu) throws LinuxException {
+    int version = container.ioctl("VFIO_GET_API_VERSION", VFIO_GET_API_VERSION, 0);
+    if (version != VFIO_API_VERSION) {
+      throw new LinuxException("VFIO_GET_API_VERSION", Errno.ENODEV);
+    }
+    if (container.ioctl("VFIO_CHECK_EXTENSION", VFIO_CHECK_EXTENSION, iommu) == 0) {
+      throw new LinuxException("VFIO_CHECK_EXTENSION", Errno.ENODEV);
     }
   }
 
