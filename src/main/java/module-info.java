@@ -11,6 +11,7 @@ module org.reactorvfio {
   exports org.reactorvfio.dma;
   exports org.reactorvfio.emulation;
   exports org.reactorvfio.irq;
+  exports org.reactorvfio.migration;
   exports org.reactorvfio.operations;
   exports org.reactorvfio.power;
   exports org.reactorvfio.region;

@@ -7,6 +7,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.dma.DmaSpace;
 import org.reactorvfio.irq.Interrupts;
+import org.reactorvfio.migration.Migration;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.FeatureRequest;
 import org.reactorvfio.operations.HotResetInfo;
@@ -44,6 +45,7 @@ public final class VfioDevice {
   private final ConfigSpace config;
   private final DmaSpace dma;
   private final LowPower lowPower;
+  private final Migration migration;
 
   private final Sinks.Many<Reset> resets = Sinks.many().multicast().directBestEffort();
   private final AtomicBoolean lost = new AtomicBoolean();
@@ -64,6 +66,7 @@ public final class VfioDevice {
     this.config = ConfigSpace.over(session);
     this.dma = DmaSpace.over(session);
     this.lowPower = LowPower.over(session, closed.asMono());
+    this.migration = Migration.over(session, Mono.defer(this::reset));
   }
 
   /** Builds operators and the front door over a transport's operations: closes all of it if that fails or is cancelled. */
@@ -391,6 +394,15 @@ public final class VfioDevice {
   }
 
   /**
+   * Returns the device's migration.
+   *
+   * @return what saves, loads and moves its state
+   */
+  public Migration migration() {
+    return migration;
+  }
+
+  /**
    * Asks whether the device has a feature.
    *
    * @param feature one of {@link org.reactorvfio.operations.Features}; what can be done with it is in {@link
@@ -459,6 +471,7 @@ public final class VfioDevice {
             Mono.<Void>fromRunnable(session::closeMappings)
                 .subscribeOn(Schedulers.boundedElastic()),
             dma.close(),
+            migration.close(),
             operators.release(),
             session.close())
         .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))

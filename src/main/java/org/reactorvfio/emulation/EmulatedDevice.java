@@ -15,6 +15,7 @@ import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.Regions;
+import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
 import reactor.core.publisher.Mono;
@@ -42,6 +43,7 @@ public final class EmulatedDevice implements VfioTransport {
   private final EmulatedIoEventFds ioEventFds = new EmulatedIoEventFds(this);
   private final EmulatedPower power = new EmulatedPower();
   private final @Nullable EmulatedSlot slot;
+  private final @Nullable EmulatedMigration migration;
 
   private int typedRegions;
 
@@ -79,6 +81,10 @@ public final class EmulatedDevice implements VfioTransport {
       bars[msixBar] = Bar.msixTable(spec.msix);
     }
     this.config = new EmulatedConfigSpace(spec, bars, msixBar);
+    MigrationHandler handler = spec.migrationHandler;
+    this.migration = handler == null
+        ? null
+        : new EmulatedMigration(this, handler, spec.migrationSupport, spec.identity());
     this.slot = spec.slot;
     if (spec.slot != null) {
       spec.slot.add(this);
@@ -121,8 +127,8 @@ public final class EmulatedDevice implements VfioTransport {
    * Sends an MSI-X message.
    *
    * @param vector the vector's number
-   * @return true if the driver's eventfd was signalled; false if the vector is not armed or bus mastering is off: then the
-   *     message is lost, as a real one is
+   * @return true if the driver's eventfd was signalled; false if the vector is not armed, bus mastering is off or the device is
+   *     stopped for its migration: then the message is lost, as a real one is
    */
   public boolean raiseMsix(int vector) {
     return message(Irqs.MSIX, vector);
@@ -140,18 +146,19 @@ public final class EmulatedDevice implements VfioTransport {
 
   private boolean message(int index, int vector) {
     synchronized (lock) {
-      return !gone && irqs.message(index, vector);
+      return !gone && working() && irqs.message(index, vector);
     }
   }
 
   /**
-   * Drives the INTx line. The line is level-triggered: while it stays asserted, each unmasking brings another interrupt.
+   * Drives the INTx line. The line is level-triggered: while it stays asserted, each unmasking brings another interrupt. A device
+   * that is stopped for its migration does not assert it.
    *
    * @param asserted whether the device asserts it
    */
   public void assertIntx(boolean asserted) {
     synchronized (lock) {
-      if (!gone) {
+      if (!gone && (working() || !asserted)) {
         irqs.assertLine(asserted);
       }
     }
@@ -209,7 +216,7 @@ public final class EmulatedDevice implements VfioTransport {
    * @param iova the address in the device's address space
    * @param destination filled from its position to its limit
    * @return true if the bytes were read; false if bus mastering is off or not all of the range is mapped for reading: a real
-   *     device's access would be stopped by the IOMMU
+   *     device's access would be stopped by the IOMMU. False, too, while the device is stopped for its migration
    */
   public boolean readMemory(long iova, ByteBuffer destination) {
     return busMaster() ? memory.read(iova, destination) : memory.refuse();
@@ -298,8 +305,13 @@ public final class EmulatedDevice implements VfioTransport {
 
   private boolean busMaster() {
     synchronized (lock) {
-      return !gone && (config.command() & EmulatedConfigSpace.COMMAND_MASTER) != 0;
+      return !gone && working() && (config.command() & EmulatedConfigSpace.COMMAND_MASTER) != 0;
     }
+  }
+
+  /** Whether the device may interrupt and use memory, as far as its migration is concerned. */
+  private boolean working() {
+    return migration == null || migration.working();
   }
 
   @Override
@@ -353,6 +365,10 @@ public final class EmulatedDevice implements VfioTransport {
     return slot;
   }
 
+  @Nullable EmulatedMigration migration() {
+    return migration;
+  }
+
   boolean resettable() {
     return onReset != null;
   }
@@ -389,6 +405,13 @@ public final class EmulatedDevice implements VfioTransport {
     config.setCommand(command);
     messagesChanged();
     resetDevice();
+    resetMigration();
+  }
+
+  private void resetMigration() {
+    if (migration != null) {
+      migration.reset();
+    }
   }
 
   private void resetDevice() {
@@ -409,6 +432,7 @@ public final class EmulatedDevice implements VfioTransport {
     configWritten();
     open = false;
     resetDevice();
+    resetMigration();
   }
 
   /** Describes a function. */
@@ -437,6 +461,10 @@ public final class EmulatedDevice implements VfioTransport {
     @Nullable Runnable onReset;
 
     @Nullable EmulatedSlot slot;
+
+    @Nullable MigrationHandler migrationHandler;
+
+    MigrationSupport migrationSupport = new MigrationSupport(false, false);
 
     private Builder(int vendor, int device) {
       this.vendor = ranged("vendor id", vendor, 0, 0xffff);
@@ -652,6 +680,25 @@ public final class EmulatedDevice implements VfioTransport {
     public Builder slot(EmulatedSlot value) {
       slot = value;
       return this;
+    }
+
+    /**
+     * Makes the device's state movable to another device of the same ids. Its states and streams follow the kernel's rules; make
+     * it resettable, too, since only a reset leads out of {@link org.reactorvfio.operations.MigrationState#ERROR}.
+     *
+     * @param handler saves and loads the state
+     * @param support which states the device has
+     * @return this builder
+     */
+    public Builder migration(MigrationHandler handler, MigrationSupport support) {
+      migrationHandler = handler;
+      migrationSupport = support;
+      return this;
+    }
+
+    /** The ids, as one number. */
+    private long identity() {
+      return (long) vendor << 48 | (long) device << 32 | (long) subsystemVendor << 16 | subsystem;
     }
 
     /**

@@ -4,6 +4,7 @@ import static org.reactorvfio.linux.Errno.*;
 
 import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NotSupportedException;
@@ -22,6 +23,9 @@ import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.MigrationData;
+import org.reactorvfio.operations.MigrationState;
+import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
@@ -295,6 +299,9 @@ final class EmulatedOperations implements VfioOperations {
       boolean lowPower = request.feature() == Features.LOW_POWER_ENTRY
           || request.feature() == Features.LOW_POWER_ENTRY_WITH_WAKEUP
           || request.feature() == Features.LOW_POWER_EXIT;
+      if (isMigration(request) && request.kind() == FeatureRequest.Kind.PROBE) {
+        return request.data();
+      }
       if (!lowPower) {
         throw KernelErrors.noFeature(
             name(), request.feature(), new LinuxException("VFIO_DEVICE_FEATURE", ENOTTY));
@@ -310,6 +317,15 @@ final class EmulatedOperations implements VfioOperations {
       }
       return request.data();
     });
+  }
+
+  /** These have operations of their own; here they can be probed. */
+  private boolean isMigration(FeatureRequest request) {
+    boolean reads = request.feature() == Features.MIGRATION
+        || request.feature() == Features.MIG_DATA_SIZE
+        || request.feature() == Features.MIG_DEVICE_STATE;
+    boolean fits = !request.probesSet() || request.feature() == Features.MIG_DEVICE_STATE;
+    return device.migration() != null && reads && fits;
   }
 
   private void setPower(FeatureRequest request) throws LinuxException {
@@ -376,6 +392,35 @@ final class EmulatedOperations implements VfioOperations {
       device.memory().trackDirtyPages(false);
       return null;
     });
+  }
+
+  @Override
+  public Mono<MigrationSupport> migrationSupport() {
+    return call("VFIO_DEVICE_FEATURE_MIGRATION", () -> migration().support());
+  }
+
+  @Override
+  public Mono<MigrationState> migrationState() {
+    return call("VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", () -> migration().state());
+  }
+
+  @Override
+  public Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
+    return call("VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", () -> migration().set(target));
+  }
+
+  @Override
+  public Mono<Long> migrationDataSize() {
+    return call("VFIO_DEVICE_FEATURE_MIG_DATA_SIZE", () -> migration().dataSize());
+  }
+
+  private EmulatedMigration migration() {
+    EmulatedMigration migration = device.migration();
+    if (migration == null) {
+      throw KernelErrors.noFeature(
+          name(), Features.MIGRATION, new LinuxException("VFIO_DEVICE_FEATURE", ENOTTY));
+    }
+    return migration;
   }
 
   @Override
