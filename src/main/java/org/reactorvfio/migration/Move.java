@@ -200,7 +200,7 @@ final class Move {
     return Flux.concatDelayError(
             blankTarget(),
             stopTarget(),
-            targetIsHarmless()
+            Mono.defer(this::targetIsHarmless)
                 .flatMap(harmless -> harmless ? source.back(touched.initial()) : Mono.empty()),
             Mono.defer(this::untrackMemory))
         .then();
@@ -217,13 +217,19 @@ final class Move {
         .then();
   }
 
-  /** A target that has gone, or is closed, does not work; one of which nothing is known might. */
+  /**
+   * A target that nobody has started does not work, nor does one that has gone or is closed; one that was being started, and of
+   * which nothing is known now, might.
+   */
   private Mono<Boolean> targetIsHarmless() {
-    return target
-        .state()
-        .map(state -> targetBlank || stopped(state))
-        .onErrorResume(e -> Mono.just(
-            targetBlank || e instanceof DeviceLostException || e instanceof DeviceClosedException));
+    return !starting
+        ? Mono.just(true)
+        : target
+            .state()
+            .map(state -> targetBlank || stopped(state))
+            .onErrorResume(e -> Mono.just(targetBlank
+                || e instanceof DeviceLostException
+                || e instanceof DeviceClosedException));
   }
 
   private static boolean stopped(MigrationState state) {
