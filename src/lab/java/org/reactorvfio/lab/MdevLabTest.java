@@ -31,6 +31,7 @@ import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.Features;
 import org.reactorvfio.operations.GraphicsPlane;
 import org.reactorvfio.operations.MappedRegion;
@@ -212,6 +213,19 @@ class MdevLabTest {
         .expectError(NotSupportedException.class)
         .verify(LabDevice.LONG);
     LabDevice.run(memory.free());
+    LabDevice.run(device.close());
+  }
+
+  /** It says so itself, and never writes any. */
+  @ParameterizedTest
+  @MethodSource("backends")
+  void notesWhatMemoryItWrites(Backend backend) {
+    VfioDevice device = mtty.open(backend);
+    DmaBuffer memory = LabDevice.get(device.dma().allocate(8192));
+    assertThat(LabDevice.get(device.dma().startDirtyTracking()))
+        .isEqualTo(DirtyPages.Tracker.DEVICE);
+    assertThat(LabDevice.get(device.dma().dirtyPages(memory)).count()).isZero();
+    LabDevice.run(device.dma().stopDirtyTracking());
     LabDevice.run(device.close());
   }
 

@@ -52,8 +52,7 @@ final class DmaLogging {
       array
           .bytes()
           .putLong(i * one + DEVICE_FEATURE_DMA_LOGGING_RANGE__IOVA, range.first())
-          .putLong(
-              i * one + DEVICE_FEATURE_DMA_LOGGING_RANGE__LENGTH, range.last() - range.first() + 1);
+          .putLong(i * one + DEVICE_FEATURE_DMA_LOGGING_RANGE__LENGTH, length(range, wanted));
     }
     ByteBuffer answer = FeatureCall.ask(
         device,
@@ -65,6 +64,12 @@ final class DmaLogging {
     Reference.reachabilityFence(array);
     // The device may do it coarser than asked for.
     pageSize = answer.getLong(DEVICE_FEATURE_DMA_LOGGING_CONTROL__PAGE_SIZE);
+  }
+
+  /** Where an IOMMU does not set the end, the addresses are one more than the kernel can count: the last page is left out. */
+  private static long length(IovaRange range, long page) {
+    long length = range.last() - range.first() + 1;
+    return range.last() == -1 ? length - page : length;
   }
 
   DirtyPages report(long iova, long size) throws LinuxException {
