@@ -7,6 +7,7 @@ module org.reactorvfio {
   requires static reactor.blockhound;
 
   exports org.reactorvfio;
+  exports org.reactorvfio.diagnostics;
   exports org.reactorvfio.discovery;
   exports org.reactorvfio.dma;
   exports org.reactorvfio.emulation;

@@ -1,9 +1,11 @@
 package org.reactorvfio;
 
+import static com.tngtech.archunit.base.DescribedPredicate.describe;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 import static java.util.stream.Collectors.toUnmodifiableSet;
+import static org.assertj.core.api.Assertions.assertThat;
 
 import com.tngtech.archunit.core.domain.JavaClass;
 import com.tngtech.archunit.core.domain.JavaClasses;
@@ -13,15 +15,23 @@ import com.tngtech.archunit.core.importer.ClassFileImporter;
 import com.tngtech.archunit.lang.ArchCondition;
 import com.tngtech.archunit.lang.ConditionEvents;
 import com.tngtech.archunit.lang.SimpleConditionEvent;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Set;
 import java.util.function.Predicate;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.reactorvfio.vendor.DeviceMatch;
 
 /** The rules between the packages, which the compiler cannot hold. */
 class ArchitectureTest {
   private static final String ROOT = "org.reactorvfio";
+  private static final String VENDOR = ROOT + ".vendor";
 
   private static JavaClasses library;
   private static Set<String> exported;
@@ -71,6 +81,7 @@ class ArchitectureTest {
             ROOT + ".loop..",
             ROOT + ".kernel..",
             ROOT + ".emulation..",
+            ROOT + ".diagnostics..",
             ROOT + ".dma..",
             ROOT + ".region..",
             ROOT + ".power..")
@@ -103,6 +114,80 @@ class ArchitectureTest {
             ROOT + ".dma..",
             ROOT + ".loop..",
             ROOT + ".linux..")
+        .check(library);
+  }
+
+  /** What an operator of somebody else's can do, ours can: no more. */
+  @Test
+  void operatorsAreBuiltOnWhatIsExportedAlone() {
+    classes()
+        .that()
+        .resideInAPackage(VENDOR + "..")
+        .should()
+        .onlyDependOnClassesThat(describe(
+            "are exported and public, an operator's own, or not ours",
+            type -> !type.getPackageName().startsWith(ROOT)
+                || type.getPackageName().startsWith(VENDOR)
+                || exported.contains(type.getPackageName()) && isVisible(type)))
+        .check(library);
+  }
+
+  @Test
+  void theCoreKnowsNoVendor() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(VENDOR + "..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage(VENDOR + ".(*)..")
+        .check(library);
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(VENDOR + "..")
+        .should()
+        .callMethodWhere(describe(
+            "names a vendor, device, subsystem or class",
+            call -> call.getTargetOwner().isEquivalentTo(DeviceMatch.class)
+                && !call.getName().matches("any|matches|specificity|toString")))
+        .check(library);
+  }
+
+  /**
+   * Emulated devices say who they are; the rest of the core does not care. These are vendors that there are operators for, and
+   * those whose devices people own.
+   */
+  @Test
+  void theCoreNamesNoVendorsId() throws IOException {
+    Pattern id = Pattern.compile(
+        "(?i)(0x|\")(1002|1014|1022|106b|1077|10b5|10de|10ec|1106|1137|11ab|11f8|1217|1344|1425"
+            + "|144d|14e4|15ad|15b3|1623|168c|177d|17a0|17cb|18d1|1924|1957|19e5|1ab8|1ae0|1af4"
+            + "|1b36|1b4b|1b73|1c5c|1d0f|1d78|1d94|1dd8|1de1|1e36|1ed5|8086|c0a9)\\b");
+    Path sources = Path.of("src/main/java/org/reactorvfio");
+    assertThat(linesWith(id, sources.resolve("emulation"))).isNotEmpty();
+    assertThat(linesWith(id, sources))
+        .filteredOn(line -> !line.startsWith("vendor/") && !line.startsWith("emulation/"))
+        .isEmpty();
+  }
+
+  private static List<String> linesWith(Pattern pattern, Path folder) throws IOException {
+    List<String> found = new ArrayList<>();
+    try (Stream<Path> files = Files.walk(folder)) {
+      for (Path file : files.filter(Files::isRegularFile).toList()) {
+        Files.readAllLines(file).stream()
+            .filter(line -> pattern.matcher(line).find())
+            .forEach(line -> found.add(folder.relativize(file) + ": " + line.strip()));
+      }
+    }
+    return found;
+  }
+
+  @Test
+  void vendorsDoNotKnowEachOther() {
+    slices()
+        .matching(VENDOR + ".(*)..")
+        .should()
+        .notDependOnEachOther()
+        .allowEmptyShould(true)
         .check(library);
   }
 

@@ -154,7 +154,7 @@ public final class KernelErrors {
   }
 
   /** The failure of a DMA mapping, which ENOMEM explains best with the limit that it ran into. */
-  static VfioException ofMap(String device, long size, LinuxException e) {
+  public static VfioException ofMap(String device, long size, LinuxException e) {
     if (e.errno() != ENOMEM) {
       return of(device, e);
     }
