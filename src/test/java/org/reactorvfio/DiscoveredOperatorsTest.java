@@ -9,6 +9,7 @@ import java.net.URLClassLoader;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -199,7 +200,7 @@ class DiscoveredOperatorsTest {
         .withReleaseOnRequest(true);
     assertThat(options
             .operators()
-            .of("it", new DeviceIdentity(0x1234, 0x5678, 0xaaaa, 0xbbbb, 0), List.of())
+            .of("it", new DeviceIdentity(0x1234, 0x5678, 0xaaaa, 0xbbbb, 0), new ArrayList<>())
             .stream()
             .map(VendorOperator::name))
         .containsExactly("OfBoard", "named");

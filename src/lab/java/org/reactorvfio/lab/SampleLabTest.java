@@ -43,6 +43,24 @@ class SampleLabTest {
   }
 
   @Test
+  void computesFactorialsThroughAnOperator() throws Exception {
+    String address = LabDevice.address("VFIO_LAB_EDU").toString();
+    Process sample =
+        LabDevice.java(List.of(), "org.reactorvfio.samples.vendoroperator.Factorials", address);
+    try (BufferedReader output = sample.inputReader();
+        Stream<String> lines = output.lines()) {
+      assertThat(lines.toList())
+          .hasSize(13)
+          .startsWith(address + " calculates", "1! = 1", "2! = 2", "3! = 6")
+          .endsWith("12! = 479001600");
+      assertThat(sample.waitFor(30, TimeUnit.SECONDS)).isTrue();
+      assertThat(sample.exitValue()).isZero();
+    } finally {
+      sample.destroyForcibly();
+    }
+  }
+
+  @Test
   void readsAndWritesNvme() throws Exception {
     String address = LabDevice.address("VFIO_LAB_NVME").toString();
     Process sample = LabDevice.java(List.of(), "org.reactorvfio.samples.nvme.Nvme", address);
