@@ -61,8 +61,10 @@ final class KernelMigrationData implements MigrationData {
   public Mono<Integer> write(ByteBuffer source) {
     return call("write of migration data", () -> {
       int written = 0;
-      while (source.hasRemaining()) {
-        written += transfer(source, true);
+      int count = 1;
+      while (source.hasRemaining() && count > 0) {
+        count = transfer(source, true);
+        written += count;
       }
       return written;
     });

@@ -8,6 +8,7 @@ import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Publisher;
 import org.reactorvfio.DeviceBusyException;
+import org.reactorvfio.MigrationDataException;
 import org.reactorvfio.MigrationEndedException;
 import org.reactorvfio.MigrationStateException;
 import org.reactorvfio.operations.MigrationData;
@@ -119,7 +120,7 @@ public final class Migration {
    * on.
    *
    * @param data the state's bytes, in pieces of any size. Each is used until the next is asked for
-   * @return ends when all is written; {@link org.reactorvfio.MigrationDataException} if the device refuses it: then only a reset
+   * @return ends when all is written; {@link MigrationDataException} if the device refuses it: then only a reset
    *     leads on
    */
   public Mono<Void> write(Publisher<ByteBuffer> data) {
@@ -373,9 +374,21 @@ public final class Migration {
 
   Mono<Integer> writeChunk(ByteBuffer chunk) {
     int wanted = chunk.remaining();
-    return streaming("write of migration data", data -> data.write(chunk))
-        .repeat(chunk::hasRemaining)
-        .then(Mono.just(wanted));
+    return wanted == 0
+        ? Mono.just(0)
+        : streaming("write of migration data", data -> data.write(chunk))
+            .flatMap(count -> count > 0 ? Mono.just(count) : Mono.error(takesNothing()))
+            .repeat(chunk::hasRemaining)
+            .then(Mono.just(wanted));
+  }
+
+  private MigrationDataException takesNothing() {
+    return new MigrationDataException(
+        "write of migration data",
+        name(),
+        0,
+        "the device takes no more of the data",
+        "write what a device of the same kind and version has saved");
   }
 
   Mono<PrecopyInfo> askPrecopyInfo() {

@@ -19,7 +19,7 @@ public interface MigrationData {
   Mono<Integer> read(ByteBuffer destination);
 
   /**
-   * Writes what comes next.
+   * Writes what comes next, as much of it as the device takes.
    *
    * @param source the bytes, from its position to its limit; its position is moved by what was written
    * @return the number of bytes written

@@ -9,6 +9,7 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -24,9 +25,11 @@ import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.emulation.EmulatedDevice;
 import org.reactorvfio.migration.MigrationProgress.Phase;
+import org.reactorvfio.operations.DelegatingOperations;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo.IovaRange;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.MigrationData;
 import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.MigrationSupport;
 import reactor.core.publisher.BaseSubscriber;
@@ -649,6 +652,63 @@ class MigrationTest {
         .thenRequest(Long.MAX_VALUE)
         .expectErrorSatisfies(e -> assertThat(e)
             .isInstanceOfAny(DeviceClosedException.class, MigrationEndedException.class))
+        .verify(LIMIT);
+  }
+
+  /** A stream that takes a few bytes at a time, as it may. */
+  private record Sparing(MigrationData core, int most) implements MigrationData {
+    @Override
+    public Mono<Integer> read(ByteBuffer destination) {
+      return core.read(destination);
+    }
+
+    @Override
+    public Mono<Integer> write(ByteBuffer data) {
+      return Mono.defer(() -> {
+        int count = Math.min(most, data.remaining());
+        ByteBuffer part = data.slice().limit(count);
+        data.position(data.position() + count);
+        return count == 0 ? Mono.just(0) : core.write(part);
+      });
+    }
+
+    @Override
+    public Mono<PrecopyInfo> precopyInfo() {
+      return core.precopyInfo();
+    }
+
+    @Override
+    public Mono<Void> close() {
+      return core.close();
+    }
+  }
+
+  private Migration sparing(int most) {
+    return Migration.over(
+        new DelegatingOperations(open(target).operations()) {
+          @Override
+          public Mono<Optional<MigrationData>> setMigrationState(MigrationState state) {
+            return super.setMigrationState(state)
+                .map(opened -> opened.map(data -> new Sparing(data, most)));
+          }
+        },
+        Mono.defer(() -> opened.get(opened.size() - 1).reset()));
+  }
+
+  @Test
+  void writesOnUntilAllIsTaken() {
+    fill(source);
+    byte[] state = joined(open(source).migration().save());
+    run(sparing(3).load(Flux.just(ByteBuffer.allocate(0), ByteBuffer.wrap(state))));
+    assertThat(target.memory).isEqualTo(source.memory);
+  }
+
+  @Test
+  void givesUpIfNothingIsTaken() {
+    StepVerifier.create(sparing(0).load(Flux.just(ByteBuffer.allocate(5))))
+        .expectErrorSatisfies(e -> assertThat(e)
+            .isInstanceOf(MigrationDataException.class)
+            .hasMessageContaining("takes no more"))
         .verify(LIMIT);
   }
 
