@@ -295,7 +295,8 @@ public interface VfioOperations {
    *
    * @param target the state
    * @return the stream of the device's state, if one begins with the target: not where a stream that began before goes on. The
-   *     caller closes it
+   *     caller closes it. {@link org.reactorvfio.MigrationStateException}, which says where the device is now, if the target was not
+   *     reached; what {@link MigrationGraph} has no way to is refused with EINVAL
    */
   default Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
     return notOffered("migration");
