@@ -86,6 +86,7 @@ public final class VfioDevice {
         })
         .doOnNext(device -> {
           opening.opened(device);
+          OpenDevices.add(device);
           if (options.releaseOnRequest()) {
             device.releaseOnRequest();
           }
@@ -350,17 +351,26 @@ public final class VfioDevice {
   }
 
   /**
-   * Resets the device's bus or slot, with everything on it. All of it must be open here, in the same way as this device.
+   * Resets the device's bus or slot, with everything on it. All of it must be open here, in the same way as this device; each of
+   * those devices tells of the reset.
    *
    * @return ends when the reset is done; {@link NotOwnedException}, which names what is not ours, before anything was reset
    */
   public Mono<Void> hotReset() {
-    return session.hotReset().then(afterReset(Reset.HOT));
+    return session
+        .hotResetInfo()
+        .flatMapMany(info -> OpenDevices.reachedWith(this, info))
+        .collectList()
+        .flatMap(others -> session
+            .hotReset()
+            .then(afterReset(Reset.HOT))
+            .thenMany(Flux.fromIterable(others).concatMapDelayError(o -> o.afterReset(Reset.HOT)))
+            .then());
   }
 
   /**
-   * Tells of each reset that was done through this device, so that those who use it can bring it up again: registers are lost,
-   * interrupts stay enabled. A function that another device's hot reset reached is not told of it here.
+   * Tells of each reset of the device that was done from this process, so that those who use it can bring it up again:
+   * registers are lost, interrupts stay enabled.
    *
    * @return the resets from now on; completes when the device is closed
    */
@@ -480,6 +490,7 @@ public final class VfioDevice {
   }
 
   private synchronized void ended() {
+    OpenDevices.remove(this);
     closed.tryEmitEmpty();
     resets.tryEmitComplete();
   }

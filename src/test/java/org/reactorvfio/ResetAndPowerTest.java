@@ -18,11 +18,15 @@ import org.reactorvfio.emulation.RegisterHandler;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.TestEventFds;
+import org.reactorvfio.operations.DelegatingOperations;
 import org.reactorvfio.operations.FeatureRequest;
 import org.reactorvfio.operations.Features;
 import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.IoEventFd;
+import org.reactorvfio.operations.IrqSet;
+import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.VfioTransport;
 import org.reactorvfio.region.Doorbell;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.Sinks;
@@ -114,6 +118,58 @@ class ResetAndPowerTest {
         .verify(LIMIT);
   }
 
+  /** A transport whose reset takes the vectors along, and that may have none to give afterwards. */
+  private static VfioTransport forgetful(EmulatedDevice function, int index, boolean none) {
+    return () -> function.open().map(operations -> new DelegatingOperations(operations) {
+      private boolean reset;
+
+      @Override
+      public Mono<Void> reset() {
+        return core()
+            .reset()
+            .then(core().setIrqs(IrqSet.disable(index)))
+            .then(Mono.fromRunnable(() -> reset = none));
+      }
+
+      @Override
+      public Mono<Integer> setIrqs(IrqSet request) {
+        return Mono.defer(() -> reset && request.data() == IrqSet.Data.EVENTFD
+            ? Mono.error(new VfioException("setIrqs", name(), 28, "no vectors", "none"))
+            : core().setIrqs(request));
+      }
+    });
+  }
+
+  @Test
+  void whatAResetForgetsIsEnabledAgain() {
+    VfioDevice device = get(Vfio.open(forgetful(function, Irqs.MSIX, false)));
+    opened.add(device);
+    run(device.config().enableBusMaster().then(device.interrupts().msix().enable(2)));
+    assertThat(function.raiseMsix(1)).isTrue();
+    run(device.reset());
+    assertThat(function.raiseMsix(1)).isTrue();
+    StepVerifier.create(device.interrupts().msix().vector(1).map(Interrupt::count))
+        .expectNext(2L)
+        .then(() -> run(device.reset()))
+        .then(() -> assertThat(function.raiseMsix(1)).isTrue())
+        .expectNext(1L)
+        .thenCancel()
+        .verify(LIMIT);
+  }
+
+  @Test
+  void whatCannotBeEnabledAgainEndsTheStreams() {
+    VfioDevice device = get(Vfio.open(forgetful(function, Irqs.MSIX, true)));
+    opened.add(device);
+    run(device.interrupts().msix().enable(2).then(device.interrupts().msix().trigger(0)));
+    StepVerifier.create(device.interrupts().msix().all().map(Interrupt::count))
+        .expectNext(1L)
+        .then(() -> fails(device.reset(), VfioException.class, "no vectors"))
+        .expectErrorSatisfies(
+            e -> assertThat(e).isInstanceOf(VfioException.class).hasMessageContaining("no vectors"))
+        .verify(LIMIT);
+  }
+
   @Test
   void aHotResetReachesTheWholeSlot() {
     VfioDevice device = open(function);
@@ -128,13 +184,27 @@ class ResetAndPowerTest {
         .expectComplete()
         .verify(LIMIT);
     run(other.config().enableBusMaster().then(other.interrupts().msix().enable(1)));
-    StepVerifier.create(device.resets())
+    StepVerifier.create(device.resets().zipWith(other.resets(), List::of))
         .then(() -> run(device.hotReset()))
-        .expectNext(VfioDevice.Reset.HOT)
+        .expectNext(List.of(VfioDevice.Reset.HOT, VfioDevice.Reset.HOT))
+        .then(() -> run(other.hotReset()))
+        .expectNext(List.of(VfioDevice.Reset.HOT, VfioDevice.Reset.HOT))
         .thenCancel()
         .verify(LIMIT);
-    assertThat(resets).hasValue(2);
+    assertThat(resets).hasValue(4);
     assertThat(sibling.raiseMsix(0)).isTrue();
+  }
+
+  @Test
+  void aHotResetDoesNotConcernANamesake() {
+    VfioDevice device = open(function);
+    open(sibling);
+    VfioDevice namesake = open(EmulatedDevice.builder(1, 2).name("second").build());
+    StepVerifier.create(namesake.resets())
+        .then(() -> run(device.hotReset()))
+        .then(() -> run(namesake.close()))
+        .expectComplete()
+        .verify(LIMIT);
   }
 
   @Test

@@ -12,6 +12,8 @@ import org.reactorvfio.InsufficientVectorsException;
 import org.reactorvfio.InterruptConflictException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VectorResizeException;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.DroppedErrors;
@@ -517,7 +519,12 @@ class VectorSet implements Vectors {
 
   /** Enables again what the device has forgotten. */
   final Mono<Void> doRestore() {
-    return doRearm(allocated);
+    // If it is the kernel that has forgotten, there is nothing to disable, which is EINVAL to it.
+    return set(IrqSet.disable(info.index()))
+        .onErrorResume(
+            VfioException.class, e -> e.errno() == Errno.EINVAL ? Mono.empty() : Mono.error(e))
+        .then(Mono.defer(() -> set(armedBlock(allocated))))
+        .onErrorResume(e -> closeAll(e).then(Mono.error(e)));
   }
 
   private Mono<Void> doRearm(int count) {
