@@ -138,7 +138,8 @@ final class Diagnosis {
             name,
             e.errno(),
             "this process may not open " + node,
-            "give its user access (chown, or a udev rule such as SUBSYSTEM==\"vfio\", GROUP=\"vfio\", MODE=\"0660\")",
+            "give its user access: chown " + System.getProperty("user.name") + " " + node
+                + "; for good, a udev rule such as SUBSYSTEM==\"vfio\", GROUP=\"vfio\", MODE=\"0660\"",
             e);
       case EBUSY ->
         new DeviceBusyException(
@@ -183,7 +184,11 @@ final class Diagnosis {
         EPERM,
         "IOMMU group " + group + " is not viable: "
             + (names.isEmpty() ? "a host driver holds one of its devices" : names),
-        "unbind those from their drivers, or bind them to vfio-pci too: a group can only be given away as a whole");
+        "a group can only be given away as a whole: bind those to vfio-pci too, or take them from their drivers"
+            + blocking.stream()
+                .map(member -> "; " + member.unbinding())
+                .collect(Collectors.joining())
+                .replaceFirst(";", ":"));
   }
 
   /** A container did not take the group or the IOMMU. */
@@ -219,8 +224,9 @@ final class Diagnosis {
         name,
         e.errno(),
         "the platform does not isolate interrupts (no interrupt remapping)",
-        "enable it in the firmware (x2APIC, VT-d interrupt remapping); or accept the risk with the allow_unsafe_interrupts=1"
-            + " parameter of the module vfio_iommu_type1 or iommufd",
+        "enable it in the firmware (x2APIC, VT-d interrupt remapping); or accept the risk, for the back end GROUP or IOMMUFD:"
+            + " echo Y > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts;"
+            + " echo Y > /sys/module/iommufd/parameters/allow_unsafe_interrupts",
         e);
   }
 

@@ -204,7 +204,7 @@ public final class Doctor {
               device,
               Errno.ENOMEM,
               needs.dmaMemory() + " bytes cannot be pinned; RLIMIT_MEMLOCK is " + locked + " bytes",
-              KernelErrors.RAISE_MEMLOCK),
+              KernelErrors.raiseMemoryLock(needs.dmaMemory())),
           false));
     }
     long descriptors = softLimit.applyAsLong(Syscalls.RLIMIT_NOFILE);
@@ -216,7 +216,7 @@ public final class Doctor {
               device,
               Errno.EMFILE,
               "about " + needed + " descriptors will be needed; RLIMIT_NOFILE is " + descriptors,
-              "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE= of a systemd unit)"),
+              KernelErrors.raiseDescriptors(needed)),
           false));
     }
   }

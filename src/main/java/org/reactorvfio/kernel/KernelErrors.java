@@ -20,9 +20,6 @@ import org.reactorvfio.operations.HotResetInfo;
 
 /** What an error number of an open device means. Those of opening have an explanation of their own: {@link Diagnosis}. */
 public final class KernelErrors {
-  static final String RAISE_MEMLOCK =
-      "raise it (ulimit -l, LimitMEMLOCK= of a systemd unit) to what all mappings need together, or give CAP_IPC_LOCK";
-
   private KernelErrors() {}
 
   /** The failure of an operation on an open device. */
@@ -165,7 +162,21 @@ public final class KernelErrors {
         e.errno(),
         size + " bytes cannot be pinned; RLIMIT_MEMLOCK is "
             + (limit == Long.MAX_VALUE ? "unlimited" : limit + " bytes"),
-        RAISE_MEMLOCK,
+        raiseMemoryLock(limit == Long.MAX_VALUE ? size : limit + size),
         e);
+  }
+
+  /** How more memory can be locked; takes effect on this process at once. */
+  static String raiseMemoryLock(long bytes) {
+    return "raise it to what all mappings need together: prlimit --pid "
+        + ProcessHandle.current().pid()
+        + " --memlock=" + bytes + ":" + bytes
+        + "; for good, ulimit -l or LimitMEMLOCK= of a systemd unit; or give CAP_IPC_LOCK";
+  }
+
+  /** How more descriptors can be had; takes effect on this process at once. */
+  static String raiseDescriptors(long count) {
+    return "raise RLIMIT_NOFILE: prlimit --pid " + ProcessHandle.current().pid() + " --nofile="
+        + count + ":" + count + "; for good, ulimit -n or LimitNOFILE= of a systemd unit";
   }
 }

@@ -40,6 +40,11 @@ final class PciSysfs {
       return driver.isPresent() && !offered && !WITHOUT_DMA.contains(driver.get());
     }
 
+    /** The command that takes a member from its driver. */
+    String unbinding() {
+      return "echo " + name + " > /sys/bus/pci/drivers/" + driver.orElse("") + "/unbind";
+    }
+
     @Override
     public String toString() {
       return name + " (" + driver.map(d -> "driver " + d).orElse("no driver") + ")";

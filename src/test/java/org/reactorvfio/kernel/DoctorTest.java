@@ -146,7 +146,11 @@ class DoctorTest {
     sysfs.function("0000:00:04.0", "vfio-pci", 7, NETWORK);
     sysfs.function("0000:00:05.0", "e1000e", 7, NETWORK);
     PciFunction function = examine(Needs.LITTLE);
-    finds(function, GroupNotViableException.class, true, "unbind");
+    finds(
+        function,
+        GroupNotViableException.class,
+        true,
+        ": echo 0000:00:05.0 > /sys/bus/pci/drivers/e1000e/unbind");
     assertThat(function).asString().contains("cannot be opened", "0000:00:05.0");
   }
 
@@ -192,7 +196,15 @@ class DoctorTest {
     finds(examine(Needs.LITTLE), NoIommuException.class, true, "allow_unsafe_interrupts");
     file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n");
     assertThat(examine(Needs.LITTLE).findings()).isEmpty();
+    sysfs.cdev("0000:00:04.0", "vfio3");
+    file("dev/iommu", "");
+    file("dev/vfio/devices/vfio3", "");
+    assertThat(examine(Needs.LITTLE).findings()).as("the group is enough").isEmpty();
     file("sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "N\n");
+    finds(examine(Needs.LITTLE), NoIommuException.class, true, "allow_unsafe_interrupts");
+    file("sys/module/iommufd/parameters/allow_unsafe_interrupts", "Y\n");
+    assertThat(examine(Needs.LITTLE).findings()).as("the cdev is enough").isEmpty();
+    file("sys/module/iommufd/parameters/allow_unsafe_interrupts", "N\n");
     file("proc/interrupts", " 1:  1  GICv3  27 Level  arch_timer\n");
     assertThat(examine(Needs.LITTLE).findings()).as("not to be seen elsewhere").isEmpty();
   }
@@ -201,7 +213,11 @@ class DoctorTest {
   void aLimitOnLockedMemory() throws IOException {
     sysfs.function("0000:00:04.0", "vfio-pci", 7, NETWORK);
     limits = resource -> resource == Syscalls.RLIMIT_MEMLOCK ? 65_536 : Long.MAX_VALUE;
-    finds(examine(new Needs(65_537, 0, false)), MemoryLockLimitException.class, false, "ulimit -l");
+    finds(
+        examine(new Needs(65_537, 0, false)),
+        MemoryLockLimitException.class,
+        false,
+        "--memlock=65537:65537;");
     assertThat(examine(new Needs(65_536, 0, false)).findings()).isEmpty();
     file("proc/self/status", "CapEff:\t0000000000004000\n");
     assertThat(examine(new Needs(65_537, 0, false)).findings())
@@ -213,7 +229,11 @@ class DoctorTest {
   void aLimitOnDescriptors() {
     sysfs.function("0000:00:04.0", "vfio-pci", 7, NETWORK);
     limits = resource -> resource == Syscalls.RLIMIT_NOFILE ? 1024 : Long.MAX_VALUE;
-    finds(examine(new Needs(0, 2048, false)), DescriptorLimitException.class, false, "ulimit -n");
+    finds(
+        examine(new Needs(0, 2048, false)),
+        DescriptorLimitException.class,
+        false,
+        "prlimit --pid ");
     assertThat(examine(new Needs(0, 1024 - 17, false)).findings()).isEmpty();
     assertThat(examine(new Needs(0, 1024 - 16, false)).findings()).hasSize(1);
   }
