@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -53,6 +54,21 @@ class BrokerLabTest {
     } finally {
       assertThat(Syscalls.close(groupFd)).isZero();
       assertThat(Syscalls.close(containerFd)).isZero();
+    }
+  }
+
+  /** An iommufd takes a container's requests, too: what the kernel's tests call iommufd_compat_type1v2. */
+  @Test
+  void aGroupAndAnIommufdInPlaceOfAContainer() throws IOException {
+    assumeTrue("iommufd".equals(System.getenv("VFIO_LAB_GUEST")), "the other guest has no iommufd");
+    Path group = Path.of("/sys/bus/pci/devices", EDU.toString(), "iommu_group").toRealPath();
+    int iommuFd = open("/dev/iommu");
+    int groupFd = open("/dev/vfio/" + group.getFileName());
+    try {
+      worksTwice(Vfio.openGroup(EDU, groupFd, iommuFd, VfioOptions.defaults()));
+    } finally {
+      assertThat(Syscalls.close(groupFd)).isZero();
+      assertThat(Syscalls.close(iommuFd)).isZero();
     }
   }
 

@@ -89,21 +89,17 @@ class DiscoveryLabTest {
       Set<PosixFilePermission> before = Files.getPosixFilePermissions(node);
       Files.setPosixFilePermissions(node, Set.of());
       try {
-        assertThat(LabDevice.unprivileged(List.of(), Examiner.class, "VFIO_LAB_EDU"))
+        assertThat(Unprivileged.process().run(Examiner.class, "VFIO_LAB_EDU"))
             .isEqualTo(
                 nodes.size() == 1 ? PermissionDeniedException.class.getSimpleName() : "nothing");
       } finally {
         Files.setPosixFilePermissions(node, before);
       }
     }
-    assertThat(LabDevice.unprivileged(List.of(), Examiner.class, "VFIO_LAB_EDU"))
-        .isEqualTo("nothing");
-    assertThat(LabDevice.unprivileged(
-            List.of("prlimit", "--memlock=65536:65536"), Examiner.class, "VFIO_LAB_EDU"))
+    assertThat(Unprivileged.process().run(Examiner.class, "VFIO_LAB_EDU")).isEqualTo("nothing");
+    assertThat(Unprivileged.process().memoryLock(65_536).run(Examiner.class, "VFIO_LAB_EDU"))
         .isEqualTo(MemoryLockLimitException.class.getSimpleName());
-    // The JVM raises its soft limit to the hard one.
-    assertThat(LabDevice.unprivileged(
-            List.of("prlimit", "--nofile=300:300"), Examiner.class, "VFIO_LAB_EDU", "2048"))
+    assertThat(Unprivileged.process().descriptors(300).run(Examiner.class, "VFIO_LAB_EDU", "2048"))
         .isEqualTo(DescriptorLimitException.class.getSimpleName());
   }
 

@@ -2,7 +2,6 @@ package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -80,32 +79,22 @@ final class LabDevice {
         .start();
   }
 
-  /**
-   * Runs a class of the tests as a user to whom file modes and limits apply, and returns the first line it prints. It stays root
-   * by number, whose files it needs, without root's capabilities.
-   */
-  static String unprivileged(List<String> starters, Class<?> main, String... arguments)
-      throws Exception {
-    List<String> all = new ArrayList<>(starters);
-    all.addAll(List.of(
-        "setpriv",
-        "--bounding-set=-dac_override,-dac_read_search,-ipc_lock,-sys_resource,-sys_admin"));
-    Process process = java(all, main.getName(), arguments);
-    try (BufferedReader output = process.inputReader()) {
-      String line = output.readLine();
-      assertThat(process.waitFor(LONG.toSeconds(), TimeUnit.SECONDS)).isTrue();
-      return Objects.requireNonNull(line, "the process printed nothing");
-    } finally {
-      process.destroyForcibly();
-    }
-  }
-
   /** Writes a sysfs attribute; blocks as long as the kernel does. */
   static void sysfs(String file, String value) {
     try {
       Files.writeString(Path.of("/sys/bus/pci", file), value);
     } catch (IOException e) {
       throw new UncheckedIOException(file, e);
+    }
+  }
+
+  /** Does in a shell, as root, what a failure advises. */
+  static void shell(String commands) {
+    try {
+      Process shell = new ProcessBuilder("sh", "-c", commands).inheritIO().start();
+      assertThat(shell.waitFor(LONG.toSeconds(), TimeUnit.SECONDS)).as(commands).isTrue();
+    } catch (IOException | InterruptedException e) {
+      throw new AssertionError(commands, e);
     }
   }
 

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -22,6 +23,7 @@ import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.operations.MappedRegion;
+import reactor.core.publisher.Flux;
 import reactor.test.StepVerifier;
 
 /** Opening, being asked for the device, dying, and opening again, on the real kernel. */
@@ -40,6 +42,29 @@ class LifecycleLabTest {
       }
       LabDevice.run(edu.close());
     }
+    assertThat(LabDevice.descriptors()).isEqualTo(before);
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void opensEveryDeviceAtOnce(Backend backend) throws IOException {
+    List<PciAddress> addresses = Stream.of(
+            "VFIO_LAB_EDU", "VFIO_LAB_EDU2", "VFIO_LAB_NVME", "VFIO_LAB_E1000E", "VFIO_LAB_IGB")
+        .filter(variable -> System.getenv(variable) != null)
+        .map(LabDevice::address)
+        .toList();
+    VfioOptions options = VfioOptions.defaults().withBackend(backend);
+    long before = LabDevice.descriptors();
+    List<VfioDevice> devices = LabDevice.get(Flux.fromIterable(addresses)
+        .flatMap(address -> Vfio.open(address, options))
+        .collectList());
+    assertThat(devices)
+        .extracting(VfioDevice::name)
+        .containsExactlyInAnyOrderElementsOf(
+            addresses.stream().map(PciAddress::toString).toList());
+    LabDevice.run(Flux.fromIterable(devices)
+        .flatMap(device -> device.config().header().then(device.close()))
+        .then());
     assertThat(LabDevice.descriptors()).isEqualTo(before);
   }
 

@@ -8,7 +8,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
-import java.util.List;
 import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
@@ -95,8 +94,7 @@ class OpenErrorsLabTest {
     Set<PosixFilePermission> before = Files.getPosixFilePermissions(node);
     Files.setPosixFilePermissions(node, Set.of());
     try {
-      String failure =
-          LabDevice.unprivileged(List.of(), Opener.class, "VFIO_LAB_EDU", backend.name());
+      String failure = Unprivileged.process().run(Opener.class, "VFIO_LAB_EDU", backend.name());
       assertThat(failure)
           .startsWith(PermissionDeniedException.class.getName())
           .contains(node.toString(), "udev");
@@ -104,22 +102,19 @@ class OpenErrorsLabTest {
       Files.setPosixFilePermissions(node, before);
     }
     assertThat(PosixFilePermissions.toString(before)).isNotEqualTo("---------");
-    String success =
-        LabDevice.unprivileged(List.of(), Opener.class, "VFIO_LAB_EDU", backend.name());
+    String success = Unprivileged.process().run(Opener.class, "VFIO_LAB_EDU", backend.name());
     assertThat(success).isEqualTo("opened");
   }
 
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void moreMemoryThanMayBeLocked(Backend backend) throws Exception {
-    List<String> limit = List.of("prlimit", "--memlock=65536:65536");
-    String failure =
-        LabDevice.unprivileged(limit, Opener.class, "VFIO_LAB_EDU", backend.name(), "1048576");
+    Unprivileged limited = Unprivileged.process().memoryLock(65_536);
+    String failure = limited.run(Opener.class, "VFIO_LAB_EDU", backend.name(), "1048576");
     assertThat(failure)
         .startsWith(MemoryLockLimitException.class.getName())
         .contains("65536", "1048576", "ulimit -l");
-    String success =
-        LabDevice.unprivileged(limit, Opener.class, "VFIO_LAB_EDU", backend.name(), "32768");
+    String success = limited.run(Opener.class, "VFIO_LAB_EDU", backend.name(), "32768");
     assertThat(success).isEqualTo("opened");
   }
 

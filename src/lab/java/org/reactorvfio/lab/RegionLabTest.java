@@ -19,6 +19,7 @@ import org.reactorvfio.VfioDevice;
 import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.region.Region;
 import reactor.core.publisher.Mono;
@@ -169,6 +170,33 @@ class RegionLabTest {
         .expectError(IndexOutOfBoundsException.class)
         .verify(LONG);
     run(edu.close());
+  }
+
+  @ParameterizedTest
+  @MethodSource("backends")
+  void mapsEveryBarThatCanBeMapped(Backend backend) {
+    Stream.of("VFIO_LAB_EDU", "VFIO_LAB_NVME", "VFIO_LAB_E1000E", "VFIO_LAB_IGB")
+        .filter(variable -> System.getenv(variable) != null)
+        .forEach(variable -> {
+          VfioDevice device = open(variable, backend);
+          int mapped = 0;
+          for (int i = Regions.BAR0; i <= Regions.BAR5; i++) {
+            Region bar = device.bar(i);
+            for (RegionInfo.Area area : bar.info().mappableAreas()) {
+              MappedRegion part = get(bar.map(area.offset(), area.size()));
+              assertThat(part.size()).isPositive().isEqualTo(area.size());
+              part.close();
+              mapped++;
+            }
+            if (bar.info().mappableAreas().isEmpty()) {
+              StepVerifier.create(bar.map())
+                  .expectError(NotSupportedException.class)
+                  .verify(LONG);
+            }
+          }
+          assertThat(mapped).isPositive();
+          run(device.close());
+        });
   }
 
   @ParameterizedTest

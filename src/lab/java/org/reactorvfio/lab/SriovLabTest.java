@@ -19,8 +19,11 @@ import org.reactorvfio.PciAddress;
 import org.reactorvfio.VfTokenException;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
+import org.reactorvfio.VfioException;
 import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
+import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.discovery.PciFunction;
 import org.reactorvfio.operations.HotResetInfo.Affected;
 import reactor.core.publisher.Mono;
 import reactor.test.StepVerifier;
@@ -104,7 +107,44 @@ class SriovLabTest {
       LabDevice.run(owner.setVfToken(OTHER));
       LabDevice.run(guest.close());
       refused(Vfio.open(vf, options(backend).withVfToken(TOKEN)), "not the one");
+      refused(Vfio.open(vf, options(backend)), "needs their VF token");
       LabDevice.run(open(vf, options(backend).withVfToken(OTHER)).close());
+    } finally {
+      LabDevice.run(owner.close());
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void theTokenOutlivesThePfsOwner(Backend backend) {
+    VfioDevice owner = open(pf, options(backend).withVfToken(TOKEN));
+    PciAddress vf = vf();
+    LabDevice.run(owner.close());
+    refused(Vfio.open(vf, options(backend)), "needs their VF token");
+    refused(Vfio.open(vf, options(backend).withVfToken(OTHER)), "not the one");
+    LabDevice.run(open(vf, options(backend).withVfToken(TOKEN)).close());
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void aVfWithoutItsTokenIsFoundOutBeforehand(Backend backend) {
+    VfioDevice owner = open(pf, options(backend).withVfToken(TOKEN));
+    try {
+      PciAddress vf = vf();
+      PciFunction function = LabDevice.get(Vfio.examine(vf, Needs.LITTLE));
+      assertThat(function.canOpen()).isFalse();
+      assertThat(function.physicalFunction()).contains(pf);
+      VfioException foretold = function.findings().get(0).failure();
+      StepVerifier.create(Vfio.open(vf, options(backend)))
+          .expectErrorSatisfies(e -> assertThat(e)
+              .isInstanceOfSatisfying(VfTokenException.class, failure -> {
+                assertThat(failure.problem()).isEqualTo(foretold.problem());
+                assertThat(failure.remedy()).isEqualTo(foretold.remedy());
+              }))
+          .verify(LabDevice.LONG);
+      Needs token = new Needs(4 << 20, 16, true);
+      assertThat(LabDevice.get(Vfio.examine(vf, token)).findings()).isEmpty();
+      LabDevice.run(open(vf, options(backend).withVfToken(TOKEN)).close());
     } finally {
       LabDevice.run(owner.close());
     }

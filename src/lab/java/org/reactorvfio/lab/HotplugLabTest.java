@@ -1,0 +1,131 @@
+package org.reactorvfio.lab;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.DeviceNotFoundException;
+import org.reactorvfio.DriverBinding;
+import org.reactorvfio.PciAddress;
+import org.reactorvfio.Vfio;
+import org.reactorvfio.VfioDevice;
+import org.reactorvfio.VfioOptions.Backend;
+import org.reactorvfio.discovery.DeviceChange;
+import org.reactorvfio.discovery.DeviceChange.Kind;
+import org.reactorvfio.discovery.Needs;
+import org.reactorvfio.irq.Interrupt;
+import org.reactorvfio.operations.MappedRegion;
+import reactor.test.StepVerifier;
+
+/** A card that is taken out of its slot while it is in use, and put back. */
+@Tag("lab")
+@Timeout(120)
+class HotplugLabTest {
+  private static final Duration LOOK = Duration.ofMillis(50);
+
+  private PciAddress igb;
+  private VfioDevice device;
+
+  @BeforeEach
+  void findIgb() {
+    assumeTrue(System.getenv("VFIO_LAB_IGB") != null, "this QEMU has no igb");
+    igb = LabDevice.address("VFIO_LAB_IGB");
+  }
+
+  private Path sysfs() {
+    return Path.of("/sys/bus/pci/devices", igb.toString());
+  }
+
+  /** Whatever went wrong, the next test finds the card as it was. */
+  @AfterEach
+  void putBack() {
+    if (device != null) {
+      LabDevice.run(device.close());
+    }
+    if (igb != null) {
+      plugIn();
+    }
+  }
+
+  private void plugIn() {
+    if (!Files.exists(sysfs())) {
+      Monitor.plugIgb();
+      LabDevice.eventually(() -> Files.exists(sysfs()), "the card is back");
+    }
+    // A host's driver may be about to take it.
+    LabDevice.eventually(this::isBound, "it is bound again");
+  }
+
+  private boolean isBound() {
+    if (!driver().equals(Optional.of(DriverBinding.VFIO_PCI))) {
+      DriverBinding.bind(igb).onErrorComplete().block(LabDevice.LONG);
+    }
+    return driver().equals(Optional.of(DriverBinding.VFIO_PCI));
+  }
+
+  private Optional<String> driver() {
+    return LabDevice.get(Vfio.examine(igb, Needs.LITTLE)).driver();
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void isGivenBackWhenItIsUnplugged(Backend backend) throws Exception {
+    device = LabDevice.open("VFIO_LAB_IGB", backend);
+    MappedRegion registers = LabDevice.get(device.bar(0).map());
+    LabDevice.run(
+        device.interrupts().msix().enable(2).then(device.interrupts().msix().trigger(1)));
+    CompletableFuture<Interrupt> asked = device.interrupts().req().next().toFuture();
+    StepVerifier.create(Vfio.changes(LOOK).filter(change -> change.address().equals(igb)))
+        .expectNext(new DeviceChange(Kind.ADDED, igb, "vfio-pci"))
+        .then(() -> StepVerifier.create(device.interrupts().msix().vector(1).map(Interrupt::count))
+            .expectNext(1L)
+            .then(() -> Monitor.unplug("igb"))
+            .expectComplete()
+            .verify(LabDevice.LONG))
+        .thenConsumeWhile(change -> change.kind() == Kind.DRIVER_CHANGED)
+        .expectNext(new DeviceChange(Kind.REMOVED, igb, ""))
+        .then(() -> {
+          assertThat(LabDevice.get(Vfio.examine(igb, Needs.LITTLE)).findings())
+              .singleElement()
+              .satisfies(finding ->
+                  assertThat(finding.failure()).isInstanceOf(DeviceNotFoundException.class));
+          LabDevice.run(device.onClose());
+          plugIn();
+        })
+        .thenConsumeWhile(change -> !change.driver().equals("vfio-pci"))
+        .assertNext(change -> assertThat(change.driver()).isEqualTo("vfio-pci"))
+        .thenCancel()
+        .verify(LabDevice.LONG.multipliedBy(2));
+    assertThat(asked.get(1, TimeUnit.SECONDS).count()).isPositive();
+    assertThat(registers.isClosed()).isTrue();
+    StepVerifier.create(device.bar(0).read32(0))
+        .expectError(DeviceClosedException.class)
+        .verify(LabDevice.LONG);
+    VfioDevice again = LabDevice.open("VFIO_LAB_IGB", backend);
+    assertThat(LabDevice.get(again.config().header()).deviceId()).isEqualTo(0x10c9);
+    LabDevice.run(again.close());
+  }
+
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void tellsOfAnErrorThatTheDeviceReports(Backend backend) {
+    device = LabDevice.open("VFIO_LAB_IGB", backend);
+    StepVerifier.create(device.interrupts().err().map(Interrupt::count).take(1))
+        .then(() -> Monitor.injectError("igb", "COMP_TIME"))
+        .expectNext(1L)
+        .expectComplete()
+        .verify(LabDevice.LONG);
+  }
+}
