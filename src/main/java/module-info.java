@@ -17,6 +17,7 @@ module org.reactorvfio {
   exports org.reactorvfio.power;
   exports org.reactorvfio.region;
   exports org.reactorvfio.vendor;
+  exports org.reactorvfio.vendor.mlx5;
 
   uses org.reactorvfio.vendor.VendorOperator;
 }
