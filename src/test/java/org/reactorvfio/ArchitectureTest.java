@@ -187,7 +187,6 @@ class ArchitectureTest {
         .matching(VENDOR + ".(*)..")
         .should()
         .notDependOnEachOther()
-        .allowEmptyShould(true)
         .check(library);
   }
 

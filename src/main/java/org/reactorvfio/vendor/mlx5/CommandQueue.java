@@ -11,6 +11,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.dma.DmaSpace;
@@ -282,7 +283,7 @@ final class CommandQueue {
       // The commands are in memory before they are the firmware's, and that before it is told.
       VarHandle.releaseFence();
       for (int i = 0; i < entry.length; i++) {
-        if ((rung >> i & 1) != 0) {
+        if (((rung >> i) & 1) != 0) {
           entry[i].give();
         }
       }
@@ -292,7 +293,7 @@ final class CommandQueue {
       // The firmware was told of none of them.
       for (int i = 0; i < entry.length; i++) {
         Request request = outstanding[i];
-        if ((rung >> i & 1) != 0 && request != null) {
+        if (((rung >> i) & 1) != 0 && request != null) {
           outstanding[i] = null;
           after.add(() -> fail(request, aborted(request, e)));
         }
@@ -371,6 +372,11 @@ final class CommandQueue {
 
   /** Takes the answers that have come. */
   void poll() {
+    if (registers.isClosed()) {
+      end(new DeviceClosedException(
+          "mlx5 command interface", device, 0, "the PF was closed", "open it again"));
+      return;
+    }
     List<Runnable> after = new ArrayList<>();
     synchronized (this) {
       for (int i = 0; i < outstanding.length && ended == null; i++) {

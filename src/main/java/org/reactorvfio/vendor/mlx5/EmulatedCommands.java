@@ -42,7 +42,15 @@ final class EmulatedCommands {
   private long claimedSize;
 
   /** Memory that a key is for. */
-  private record Key(long[] pages, long size) {}
+  private static final class Key {
+    private final long[] pages;
+    private final long size;
+
+    Key(long[] pages, long size) {
+      this.pages = pages;
+      this.size = size;
+    }
+  }
 
   EmulatedCommands(EmulatedFirmware firmware, List<EmulatedVhca> vhcas, boolean chunks) {
     this.firmware = firmware;
@@ -316,8 +324,8 @@ final class EmulatedCommands {
   }
 
   private void queryMigration(ByteBuffer input, ByteBuffer output) {
-    VhcaCommands.Sizes sizes = vhcaOf(input)
-        .query(Layout.INCREMENTAL.get(input) != 0, Layout.CHUNKED.get(input) != 0);
+    VhcaCommands.Sizes sizes =
+        vhcaOf(input).query(Layout.INCREMENTAL.get(input) != 0, Layout.CHUNKED.get(input) != 0);
     Layout.REQUIRED.set(output, claimedSize > 0 ? claimedSize : sizes.required());
     Layout.REMAINING.set(output, sizes.total());
     Layout.MIGRATION_STATE.set(output, sizes.restarted() ? Layout.STATE_INITIAL : 2);
@@ -326,9 +334,7 @@ final class EmulatedCommands {
   private Key keyOf(ByteBuffer input) {
     long key = Layout.MKEY.get(input);
     @Nullable Key found = (key & 0xff) == 0 ? keys.get((int) (key >> 8)) : null;
-    if (found == null
-        || Layout.ADDRESS.get(input) != 0
-        || Layout.SIZE.get(input) > found.size()) {
+    if (found == null || Layout.ADDRESS.get(input) != 0 || Layout.SIZE.get(input) > found.size) {
       throw new EmulatedVhca.Refusal(BAD_RESOURCE, 0xe);
     }
     return found;
@@ -338,12 +344,10 @@ final class EmulatedCommands {
     Key key = keyOf(input);
     EmulatedVhca vf = vhcaOf(input);
     ByteBuffer image = vf.save(
-        Layout.SIZE.get(input),
-        Layout.INCREMENTAL.get(input) != 0,
-        Layout.TRACK.get(input) != 0);
+        Layout.SIZE.get(input), Layout.INCREMENTAL.get(input) != 0, Layout.TRACK.get(input) != 0);
     for (int at = 0; at < image.limit(); at += PAGE) {
       if (!firmware.write(
-          key.pages()[at / PAGE], image.slice(at, Math.min(PAGE, image.limit() - at)))) {
+          key.pages[at / PAGE], image.slice(at, Math.min(PAGE, image.limit() - at)))) {
         throw new EmulatedVhca.Refusal(INTERNAL, 0xf);
       }
     }
@@ -355,7 +359,7 @@ final class EmulatedCommands {
     Key key = keyOf(input);
     ByteBuffer image = ByteBuffer.allocate((int) Layout.SIZE.get(input));
     for (int at = 0; at < image.limit(); at += PAGE) {
-      ByteBuffer part = firmware.memory(key.pages()[at / PAGE], Math.min(PAGE, image.limit() - at));
+      ByteBuffer part = firmware.memory(key.pages[at / PAGE], Math.min(PAGE, image.limit() - at));
       if (part == null) {
         throw new EmulatedVhca.Refusal(INTERNAL, 0x10);
       }

@@ -155,13 +155,13 @@ final class EmulatedFirmware implements RegisterHandler {
     }
     int number = Integer.reverseBytes((int) value);
     if (offset == InitSegment.QUEUE_ADDRESS_HIGH) {
-      queue = queue & 0xffff_ffffL | (long) number << 32;
+      queue = (queue & 0xffff_ffffL) | ((long) number << 32);
     } else if (offset == InitSegment.QUEUE_ADDRESS_LOW) {
-      queue = queue >>> 32 << 32 | number & 0xffff_f000L;
+      queue = (queue >>> 32 << 32) | (number & 0xffff_f000L);
     } else if (offset == InitSegment.DOORBELL) {
       for (int i = 0; i < 1 << logEntries; i++) {
         int slot = i;
-        if ((number >> i & 1) != 0) {
+        if (((number >> i) & 1) != 0) {
           later(() -> process(slot));
         }
       }
@@ -280,10 +280,7 @@ final class EmulatedFirmware implements RegisterHandler {
     List<Box> inputs = boxes(
         bytes.getLong(Entry.INPUT_MAILBOX), Mailbox.count(inputLength), entry, INPUT_ALIGNMENT);
     List<Box> outputs = boxes(
-        bytes.getLong(Entry.OUTPUT_MAILBOX),
-        Mailbox.count(outputLength),
-        entry,
-        OUTPUT_ALIGNMENT);
+        bytes.getLong(Entry.OUTPUT_MAILBOX), Mailbox.count(outputLength), entry, OUTPUT_ALIGNMENT);
     ByteBuffer input = ByteBuffer.allocate(inputLength);
     input.put(0, bytes, Entry.INPUT, Math.min(Entry.INLINE, inputLength));
     for (int i = 0; i < inputs.size(); i++) {
@@ -374,7 +371,7 @@ final class EmulatedFirmware implements RegisterHandler {
     List<Box> all = new ArrayList<>();
     long address = first;
     for (int i = 0; i < count; i++) {
-      ByteBuffer bytes = (address & Mailbox.STRIDE - 1) != 0 || address == 0
+      ByteBuffer bytes = (address & (Mailbox.STRIDE - 1)) != 0 || address == 0
           ? null
           : memory(address, Mailbox.SIZE);
       if (bytes == null) {
@@ -421,10 +418,9 @@ final class EmulatedFirmware implements RegisterHandler {
     if (to == null) {
       return;
     }
-    int index = to.produced & (1 << to.logEntries) - 1;
+    int index = to.produced & ((1 << to.logEntries) - 1);
     int perPage = PAGE / EventQueue.ENTRY;
-    long address =
-        to.pages[index / perPage] + (long) (index % perPage) * EventQueue.ENTRY;
+    long address = to.pages[index / perPage] + (long) (index % perPage) * EventQueue.ENTRY;
     ByteBuffer event = ByteBuffer.allocate(EventQueue.ENTRY)
         .put(EventQueue.TYPE, (byte) type)
         .put(EventQueue.DATA, data, 0, data.limit())

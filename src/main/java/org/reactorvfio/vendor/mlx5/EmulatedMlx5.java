@@ -32,8 +32,10 @@ public final class EmulatedMlx5 {
         .name("emulated mlx5")
         .classCode(ETHERNET, 0)
         .pciExpress()
-        .registerBar(0, EmulatedFirmware.BAR_SIZE, device -> made[0] =
-            new EmulatedFirmware(device, vhcas, chunks, Schedulers.parallel()))
+        .registerBar(
+            0,
+            EmulatedFirmware.BAR_SIZE,
+            device -> made[0] = new EmulatedFirmware(device, vhcas, chunks, Schedulers.parallel()))
         .msix(4)
         .resettable(() -> made[0].reset())
         .build();

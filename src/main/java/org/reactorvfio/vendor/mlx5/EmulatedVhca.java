@@ -215,7 +215,7 @@ final class EmulatedVhca implements RegisterHandler {
       }
     }
     int fit = (int) Math.min(unsaved.cardinality(), (room - HEADER) / ENTRY);
-    if (fit < unsaved.cardinality() && !chunked || fit == 0 && !unsaved.isEmpty()) {
+    if ((fit < unsaved.cardinality() && !chunked) || (fit == 0 && !unsaved.isEmpty())) {
       throw new Refusal(LIMITS, 0x109);
     }
     ByteBuffer image = image(fit);
@@ -245,7 +245,7 @@ final class EmulatedVhca implements RegisterHandler {
 
   private static int checksum(ByteBuffer image) {
     CRC32 sum = new CRC32();
-    sum.update(image.array(), HEADER, image.limit() - HEADER);
+    sum.update(image.slice(HEADER, image.limit() - HEADER));
     return (int) sum.getValue();
   }
 

@@ -94,18 +94,18 @@ final class EventQueue {
         consumed++;
       }
       if (!ended) {
-        doorbells.set32(ARM, Integer.reverseBytes(number << 24 | consumed & 0xff_ffff));
+        doorbells.set32(ARM, Integer.reverseBytes(number << 24 | (consumed & 0xff_ffff)));
       }
     }
     return requests;
   }
 
   private int slot() {
-    return (consumed & (1 << LOG_ENTRIES) - 1) * ENTRY;
+    return (consumed & ((1 << LOG_ENTRIES) - 1)) * ENTRY;
   }
 
   private boolean arrived() {
-    return ((bytes.get(slot() + OWNER) ^ consumed >> LOG_ENTRIES) & 1) == 0;
+    return ((bytes.get(slot() + OWNER) ^ (consumed >> LOG_ENTRIES)) & 1) == 0;
   }
 
   /** Nothing touches the memory afterwards. */

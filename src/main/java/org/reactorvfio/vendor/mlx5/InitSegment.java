@@ -26,6 +26,11 @@ final class InitSegment {
     this.registers = registers;
   }
 
+  /** Whether the PF is being closed, its memory next. */
+  boolean isClosed() {
+    return registers.isClosed();
+  }
+
   private int get(int offset) {
     return Integer.reverseBytes(registers.get32(offset));
   }

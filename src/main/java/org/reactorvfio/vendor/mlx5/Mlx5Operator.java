@@ -48,8 +48,8 @@ final class Mlx5Operator implements VendorOperator<Mlx5Vf> {
           requirePf(core.name());
           return index == BY_ADDRESS ? byAddress(core.name()) : Mono.just(index);
         })
-        .flatMap(number ->
-            pf.prepare(number).map(vhca -> new VfMigration(core.name(), pf, number, vhca)));
+        .flatMap(number -> pf.prepare(number)
+            .map(vhca -> new Mlx5Vf(new VfMigration(core.name(), pf, number, vhca))));
   }
 
   private void requirePf(String vf) {
@@ -84,11 +84,11 @@ final class Mlx5Operator implements VendorOperator<Mlx5Vf> {
 
   @Override
   public VfioOperations compose(VfioOperations core, Mlx5Vf state) {
-    return new Mlx5Operations(core, (VfMigration) state);
+    return new Mlx5Operations(core, state.migration());
   }
 
   @Override
   public Mono<Void> release(Mlx5Vf state) {
-    return ((VfMigration) state).close();
+    return state.migration().close();
   }
 }

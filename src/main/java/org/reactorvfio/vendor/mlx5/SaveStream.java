@@ -20,7 +20,7 @@ import reactor.core.publisher.Mono;
  */
 final class SaveStream implements MigrationData {
   /** The largest image: memory for DMA has less than 2 GiB. */
-  static final long LARGEST = Integer.MAX_VALUE - 0xffffL & -Image.PAGE;
+  static final long LARGEST = (Integer.MAX_VALUE - 0xffffL) & -Image.PAGE;
 
   private static final String READ = "read of migration data";
   private static final long CHUNK = 8 << 20;
@@ -41,7 +41,6 @@ final class SaveStream implements MigrationData {
   private long end;
   private long initialStart;
   private long initialBytes;
-  private boolean last;
   private long next;
   private boolean complete;
   private boolean trackingLost;
@@ -61,9 +60,7 @@ final class SaveStream implements MigrationData {
     /** What has changed of a VF that runs. */
     CHANGES,
     /** The state of a VF that is stopped, or the rest of it. */
-    LAST,
-    /** To have the firmware stop tracking; nobody wants what it saves. */
-    NONE
+    LAST
   }
 
   private SaveStream(VfMigration vf, VhcaCommands commands) {
@@ -96,7 +93,6 @@ final class SaveStream implements MigrationData {
           append(Records.stopCopySize(image.size()), null);
           synchronized (this) {
             initialBytes = track ? end : 0;
-            last = !track;
           }
           start(Mono.just(image), false, track, track ? Part.INITIAL : Part.LAST);
         })
@@ -163,7 +159,7 @@ final class SaveStream implements MigrationData {
   }
 
   private void saved(Image image, VhcaCommands.Saved saved, Part part) {
-    if (part == Part.NONE || saved.size() == 0) {
+    if (saved.size() == 0) {
       give(image);
     } else {
       append(Records.image(saved.size()), null);
@@ -253,12 +249,7 @@ final class SaveStream implements MigrationData {
       return commands
           .query(incremental)
           .flatMap(sizes -> take(sizes.required()))
-          .doOnNext(image -> {
-            synchronized (this) {
-              last = true;
-            }
-            start(Mono.just(image), incremental, false, Part.LAST);
-          })
+          .doOnNext(image -> start(Mono.just(image), incremental, false, Part.LAST))
           .then();
     }));
   }
@@ -267,7 +258,7 @@ final class SaveStream implements MigrationData {
   Mono<Void> endTracking() {
     return settled()
         .then(Mono.defer(() -> commands
-            .query(failure() == null)
+            .query(tracked() && failure() == null)
             .flatMap(sizes -> take(sizes.required()))
             .flatMap(image -> commands.save(image, false, false).doOnTerminate(() -> give(image)))
             .then()));

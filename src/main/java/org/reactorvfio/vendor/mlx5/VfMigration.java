@@ -17,7 +17,7 @@ import reactor.core.publisher.Mono;
  * The state of a VF's migration, and the steps from one to the next. All that depends on the state has its turn: only reading a
  * stream, and the firmware's saving of what will be read, go on beside it.
  */
-final class VfMigration implements Mlx5Vf {
+final class VfMigration {
   static final MigrationSupport SUPPORT = new MigrationSupport(true, true);
 
   private static final String LEAD = "VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE";
@@ -53,18 +53,15 @@ final class VfMigration implements Mlx5Vf {
     this.graph = new MigrationGraph(name, SUPPORT);
   }
 
-  @Override
-  public Mlx5Pf pf() {
+  Mlx5Pf pf() {
     return pf;
   }
 
-  @Override
-  public int index() {
+  int index() {
     return index;
   }
 
-  @Override
-  public int vhcaId() {
+  int vhca() {
     return vhca;
   }
 

@@ -28,7 +28,7 @@ abstract class AdapterTestBase {
   record Started(EmulatedMlx5 adapter, VfioDevice device, Mlx5Pf pf) {}
 
   /** A VF that is open. */
-  record Opened(VfioDevice device, VfMigration migration) {}
+  record Opened(VfioDevice device, Mlx5Vf vf) {}
 
   @AfterEach
   void closeAll() {
@@ -88,7 +88,7 @@ abstract class AdapterTestBase {
         started.adapter().vf(index),
         VfioOptions.defaults().withOperators(Mlx5.onPf(started.pf(), index))));
     closeLater(device.close());
-    return new Opened(device, (VfMigration) device.as(Mlx5Vf.class));
+    return new Opened(device, device.as(Mlx5Vf.class));
   }
 
   /** Waits until the firmware has so many commands. */

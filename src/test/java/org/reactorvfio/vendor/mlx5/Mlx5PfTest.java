@@ -95,8 +95,7 @@ class Mlx5PfTest extends AdapterTestBase {
     EmulatedMlx5 adapter = EmulatedMlx5.create(0);
     adapter.firmware().initializing(true);
     VfioDevice device = open(adapter);
-    Mlx5CommandException e =
-        commandFailure(Mlx5Pf.open(device, new Adapter.Limits(LIMIT, SHORT)));
+    Mlx5CommandException e = commandFailure(Mlx5Pf.open(device, new Adapter.Limits(LIMIT, SHORT)));
     assertThat(e.reason()).isEqualTo(Reason.TIMED_OUT);
     assertThat(e.errno()).isEqualTo(110);
     assertThat(get(device.operations().unmapAllDma())).isZero();
@@ -122,8 +121,7 @@ class Mlx5PfTest extends AdapterTestBase {
 
   /** Every command of the start may fail: nothing stays. */
   @ParameterizedTest
-  @ValueSource(
-      ints = {0x104, 0x10a, 0x10b, 0x107, 0x108, 0x100, 0x109, 0x102, 0x800, 0x802, 0x301})
+  @ValueSource(ints = {0x104, 0x10a, 0x10b, 0x107, 0x108, 0x100, 0x109, 0x102, 0x800, 0x802, 0x301})
   void aStartThatFailsLeavesNothing(int opcode) {
     EmulatedMlx5 adapter = EmulatedMlx5.create(0);
     adapter.inject(opcode, Fault.refused(0x08, 0xabcd));
@@ -161,8 +159,9 @@ class Mlx5PfTest extends AdapterTestBase {
         .thenCancel()
         .verify(LIMIT);
     Mono<Boolean> masterOff = device.config().header().map(header -> (header.command() & 4) == 0);
-    run(masterOff.filter(off -> off).repeatWhenEmpty(1000, again ->
-        again.delayElements(Duration.ofMillis(5))));
+    run(masterOff
+        .filter(off -> off)
+        .repeatWhenEmpty(1000, again -> again.delayElements(Duration.ofMillis(5))));
     assertThat(adapter.pf().msixEnabled()).isFalse();
   }
 
@@ -175,9 +174,8 @@ class Mlx5PfTest extends AdapterTestBase {
         .collectList());
     assertThat(ids).hasSize(300).doesNotHaveDuplicates();
     run(Flux.fromIterable(ids)
-        .flatMap(id -> execute(
-            started.pf(),
-            new Command(Opcode.DEALLOC_PD).with(Layout.OBJECT, id)))
+        .flatMap(
+            id -> execute(started.pf(), new Command(Opcode.DEALLOC_PD).with(Layout.OBJECT, id)))
         .then());
     assertThat(started.adapter().objects()).isEqualTo(3);
     assertThat(outstanding(started.pf())).isZero();
@@ -233,9 +231,11 @@ class Mlx5PfTest extends AdapterTestBase {
       answer.putLong(Layout.PAGES / 8, 0xdead000L);
     }));
     assertThat(commandFailure(pages.take(0, 1)).reason()).isEqualTo(Reason.MALFORMED);
-    started.adapter().inject(
-        Opcode.MANAGE_PAGES.number(),
-        Fault.answering(answer -> Layout.PAGES_TAKEN.set(answer, 0xffff_ffffL)));
+    started
+        .adapter()
+        .inject(
+            Opcode.MANAGE_PAGES.number(),
+            Fault.answering(answer -> Layout.PAGES_TAKEN.set(answer, 0xffff_ffffL)));
     assertThat(commandFailure(pages.take(0, 1)).reason()).isEqualTo(Reason.MALFORMED);
   }
 
@@ -332,8 +332,7 @@ class Mlx5PfTest extends AdapterTestBase {
     adapter.inject(0x100, Fault.wrongSignature());
     get(execute(started.pf(), query()));
     adapter.inject(0x100, Fault.wrongToken());
-    assertThat(commandFailure(execute(started.pf(), query())).reason())
-        .isEqualTo(Reason.MALFORMED);
+    assertThat(commandFailure(execute(started.pf(), query())).reason()).isEqualTo(Reason.MALFORMED);
   }
 
   @Test
@@ -390,13 +389,11 @@ class Mlx5PfTest extends AdapterTestBase {
     List<Reason> reasons = get(Flux.range(0, 9)
         .flatMap(i -> execute(started.pf(), query())
             .map(answer -> Reason.ABORTED)
-            .onErrorResume(
-                Mlx5CommandException.class, e -> Mono.just(e.reason())))
+            .onErrorResume(Mlx5CommandException.class, e -> Mono.just(e.reason())))
         .collectList());
     assertThat(reasons).hasSize(9).containsOnly(Reason.TIMED_OUT);
     get(execute(
-        started.pf(),
-        new Command(Opcode.MANAGE_PAGES).with(Layout.OP_MOD, Pages.CANNOT_GIVE)));
+        started.pf(), new Command(Opcode.MANAGE_PAGES).with(Layout.OP_MOD, Pages.CANNOT_GIVE)));
     adapter.inject(Opcode.MANAGE_PAGES.number(), Fault.held());
     assertThat(commandFailure(execute(
                 started.pf(),
@@ -434,8 +431,8 @@ class Mlx5PfTest extends AdapterTestBase {
         .expectSubscription()
         .thenAwait(Duration.ofMillis(20))
         .then(() -> run(started.device().reset()))
-        .consumeErrorWith(e -> assertThat(((Mlx5CommandException) e).reason())
-            .isEqualTo(Reason.ABORTED))
+        .consumeErrorWith(
+            e -> assertThat(((Mlx5CommandException) e).reason()).isEqualTo(Reason.ABORTED))
         .verify(LIMIT);
     run(started.pf().onEnd());
     run(started.pf().close());
@@ -453,8 +450,8 @@ class Mlx5PfTest extends AdapterTestBase {
         .expectSubscription()
         .thenAwait(Duration.ofMillis(20))
         .then(() -> run(started.device().close()))
-        .consumeErrorWith(e -> assertThat(((Mlx5CommandException) e).reason())
-            .isEqualTo(Reason.ABORTED))
+        .consumeErrorWith(
+            e -> assertThat(((Mlx5CommandException) e).reason()).isEqualTo(Reason.ABORTED))
         .verify(LIMIT);
     run(started.pf().close());
     assertThat(started.adapter().pf().isOpen()).isFalse();
@@ -468,8 +465,8 @@ class Mlx5PfTest extends AdapterTestBase {
         .expectSubscription()
         .thenAwait(Duration.ofMillis(20))
         .then(() -> started.adapter().pf().unplug())
-        .consumeErrorWith(e -> assertThat(((Mlx5CommandException) e).reason())
-            .isEqualTo(Reason.ABORTED))
+        .consumeErrorWith(
+            e -> assertThat(((Mlx5CommandException) e).reason()).isEqualTo(Reason.ABORTED))
         .verify(LIMIT);
     run(started.pf().close());
   }

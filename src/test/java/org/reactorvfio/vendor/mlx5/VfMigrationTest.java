@@ -73,9 +73,9 @@ class VfMigrationTest extends AdapterTestBase {
     Started started = start(EmulatedMlx5.create(2));
     assertThat(vhca(started, 1).enabled()).isFalse();
     Opened vf = vf(started, 1);
-    assertThat(vf.migration().pf()).isSameAs(started.pf());
-    assertThat(vf.migration().index()).isEqualTo(1);
-    assertThat(vf.migration().vhcaId()).isEqualTo(0x102);
+    assertThat(vf.vf().pf()).isSameAs(started.pf());
+    assertThat(vf.vf().index()).isEqualTo(1);
+    assertThat(vf.vf().vhcaId()).isEqualTo(0x102);
     assertThat(vhca(started, 1).enabled()).isTrue();
     assertThat(vhca(started, 1).migratable()).isTrue();
     assertThat(vhca(started, 0).enabled()).isFalse();
@@ -83,8 +83,7 @@ class VfMigrationTest extends AdapterTestBase {
         .filter(pages -> pages == 3)
         .repeatWhenEmpty(2000, again -> again.delayElements(Duration.ofMillis(5))));
     assertThat(state(vf.device())).isEqualTo(RUNNING);
-    assertThat(get(vf.device().operations().migrationSupport()))
-        .isEqualTo(VfMigration.SUPPORT);
+    assertThat(get(vf.device().operations().migrationSupport())).isEqualTo(VfMigration.SUPPORT);
     assertThat(get(vf.device().operations().migrationDataSize())).isEqualTo(WHOLE);
 
     run(started.pf().close());
@@ -246,7 +245,8 @@ class VfMigrationTest extends AdapterTestBase {
     lead(vf, target);
     assertThat(state(vf)).isEqualTo(target);
     assertThat(vhca(started, 0).tracked()).isFalse();
-    assertThat(failure(MigrationEndedException.class, out.read(ByteBuffer.allocate(1))).errno())
+    assertThat(failure(MigrationEndedException.class, out.read(ByteBuffer.allocate(1)))
+            .errno())
         .isEqualTo(19);
     assertIdle(started);
     lead(vf, RUNNING);
@@ -287,8 +287,7 @@ class VfMigrationTest extends AdapterTestBase {
     VfioDevice vf = vf(started, 0).device();
     for (MigrationState state :
         List.of(STOP, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P)) {
-      MigrationData stream =
-          get(vf.operations().setMigrationState(state)).orElse(null);
+      MigrationData stream = get(vf.operations().setMigrationState(state)).orElse(null);
       run(vf.reset());
       assertThat(state(vf)).isEqualTo(RUNNING);
       assertThat(vhca(started, 0).suspended()).isFalse();
@@ -361,12 +360,13 @@ class VfMigrationTest extends AdapterTestBase {
   void moreThanThereIsRoomForIsNotBelieved() {
     Started started = start(EmulatedMlx5.create(1));
     VfioDevice vf = vf(started, 0).device();
-    started.adapter().inject(
-        0x118, Fault.answering(answer -> Layout.IMAGE_SIZE.set(answer, 0xffff_ffffL)));
+    started
+        .adapter()
+        .inject(0x118, Fault.answering(answer -> Layout.IMAGE_SIZE.set(answer, 0xffff_ffffL)));
     MigrationData stream = stream(vf, STOP_COPY);
     StepVerifier.create(readEverything(stream))
-        .consumeErrorWith(e -> assertThat(((Mlx5CommandException) e.getCause()).reason())
-            .isEqualTo(Reason.MALFORMED))
+        .consumeErrorWith(e ->
+            assertThat(((Mlx5CommandException) e.getCause()).reason()).isEqualTo(Reason.MALFORMED))
         .verify(LIMIT);
     lead(vf, RUNNING);
     assertIdle(started);
@@ -548,7 +548,8 @@ class VfMigrationTest extends AdapterTestBase {
     Started started = start(EmulatedMlx5.create(1));
     VfioDevice vf = vf(started, 0).device();
     MigrationData out = stream(vf, STOP_COPY);
-    assertThat(failure(NotSupportedException.class, out.write(ByteBuffer.allocate(1))).errno())
+    assertThat(failure(NotSupportedException.class, out.write(ByteBuffer.allocate(1)))
+            .errno())
         .isEqualTo(9);
     assertThat(failure(NotSupportedException.class, out.precopyInfo()).errno()).isEqualTo(22);
     failure(IllegalArgumentException.class, out.read(ByteBuffer.allocate(0)));
@@ -557,7 +558,8 @@ class VfMigrationTest extends AdapterTestBase {
     assertThat(failure(MigrationEndedException.class, out.read(ByteBuffer.allocate(1))))
         .hasMessageContaining("closed");
     MigrationData in = stream(vf, RESUMING);
-    assertThat(failure(NotSupportedException.class, in.read(ByteBuffer.allocate(1))).errno())
+    assertThat(failure(NotSupportedException.class, in.read(ByteBuffer.allocate(1)))
+            .errno())
         .isEqualTo(9);
     failure(NotSupportedException.class, in.precopyInfo());
     assertThat(get(in.write(ByteBuffer.allocate(0)))).isZero();
@@ -647,7 +649,8 @@ class VfMigrationTest extends AdapterTestBase {
     run(Flux.range(0, 40)
         .flatMap(
             i -> vf.operations()
-                .setMigrationState(List.of(STOP, RUNNING, RUNNING_P2P, STOP_COPY).get(i % 4)),
+                .setMigrationState(
+                    List.of(STOP, RUNNING, RUNNING_P2P, STOP_COPY).get(i % 4)),
             40)
         .then());
     lead(vf, RUNNING);
@@ -683,7 +686,8 @@ class VfMigrationTest extends AdapterTestBase {
     Mono<MigrationState> state = vf.operations().migrationState();
     StepVerifier.create(Mono.zip(
             vf.operations().setMigrationState(STOP).then(state),
-            Mono.firstWithSignal(vf.operations().setMigrationState(RUNNING).then(state),
+            Mono.firstWithSignal(
+                vf.operations().setMigrationState(RUNNING).then(state),
                 Mono.delay(Duration.ofMillis(20)).thenReturn(ERROR)),
             Mono.delay(Duration.ofMillis(50))
                 .doOnNext(now -> started.adapter().release())
@@ -759,8 +763,8 @@ class VfMigrationTest extends AdapterTestBase {
     Started started = start(EmulatedMlx5.create(1));
     VfioDevice vf = vf(started, 0).device();
     MigrationData out = stream(vf, STOP_COPY);
-    StepVerifier.create(readEverything(out).delayUntil(
-            count -> Mono.error(new AssertionError("read to the end"))))
+    StepVerifier.create(readEverything(out)
+            .delayUntil(count -> Mono.error(new AssertionError("read to the end"))))
         .expectSubscription()
         .then(() -> run(started.device().close()))
         .thenConsumeWhile(any -> true)
@@ -779,8 +783,8 @@ class VfMigrationTest extends AdapterTestBase {
     adapter.inject(0x118, Fault.held());
     MigrationData out = stream(vf, STOP_COPY);
     StepVerifier.create(readEverything(out))
-        .consumeErrorWith(e -> assertThat(((Mlx5CommandException) e.getCause()).reason())
-            .isEqualTo(Reason.TIMED_OUT))
+        .consumeErrorWith(e ->
+            assertThat(((Mlx5CommandException) e.getCause()).reason()).isEqualTo(Reason.TIMED_OUT))
         .verify(LIMIT);
     lead(vf, RUNNING);
     adapter.release();
@@ -792,8 +796,8 @@ class VfMigrationTest extends AdapterTestBase {
 
   /** Opens a VF, which must work without the operator, and tells why it does. */
   private String openedWithout(VendorOperator<Mlx5Vf> operator) {
-    VfioDevice vf = get(Vfio.open(
-        EmulatedMlx5.create(1).vf(0), VfioOptions.defaults().withOperators(operator)));
+    VfioDevice vf = get(
+        Vfio.open(EmulatedMlx5.create(1).vf(0), VfioOptions.defaults().withOperators(operator)));
     closeLater(vf.close());
     assertThat(vf.has(Mlx5Vf.class)).isFalse();
     fill(vf, 0, 8, 1);
@@ -834,8 +838,7 @@ class VfMigrationTest extends AdapterTestBase {
     Started started = start(EmulatedMlx5.create(1));
     started.adapter().inject(0x104, Fault.refused(0x04, 9));
     Mlx5CommandException e = commandFailure(Vfio.open(
-        started.adapter().vf(0),
-        VfioOptions.defaults().withOperators(Mlx5.onPf(started.pf(), 0))));
+        started.adapter().vf(0), VfioOptions.defaults().withOperators(Mlx5.onPf(started.pf(), 0))));
     assertThat(e.status()).isEqualTo(4);
     assertThat(started.adapter().vf(0).isOpen()).isFalse();
     vf(started, 0);
