@@ -66,10 +66,8 @@ final class Mlx5Operator implements VendorOperator<Mlx5Vf> {
   }
 
   private Mono<Integer> byAddress(String vf) {
-    PciAddress address;
-    try {
-      address = PciAddress.parse(vf);
-    } catch (IllegalArgumentException e) {
+    PciAddress address = Mlx5Pf.address(vf);
+    if (address == null) {
       throw unsupported(
           vf, "it has no PCI address that would tell which VF of " + pf.name() + " it is");
     }

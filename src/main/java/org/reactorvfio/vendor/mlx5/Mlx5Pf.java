@@ -186,14 +186,23 @@ public final class Mlx5Pf {
    */
   Mono<Integer> indexOf(PciAddress vf) {
     return Mono.defer(() -> {
-      PciAddress pf = PciAddress.parse(name());
-      return pf.domain() != vf.domain()
+      PciAddress pf = address(name());
+      return pf == null || pf.domain() != vf.domain()
           ? Mono.empty()
           : device
               .config()
               .capability(SriovCapability.class)
               .mapNotNull(sriov -> index(routingId(vf) - routingId(pf), sriov));
     });
+  }
+
+  /** The address that is a device's name; null if the name is another, as an emulated device's. */
+  static @Nullable PciAddress address(String name) {
+    try {
+      return PciAddress.parse(name);
+    } catch (IllegalArgumentException e) {
+      return null;
+    }
   }
 
   private static int routingId(PciAddress address) {

@@ -23,6 +23,7 @@ import org.reactorvfio.OperatorAbsentException;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.VfioOptions;
+import org.reactorvfio.emulation.EmulatedDevice;
 import org.reactorvfio.operations.MigrationData;
 import org.reactorvfio.operations.MigrationData.PrecopyInfo;
 import org.reactorvfio.operations.MigrationState;
@@ -817,6 +818,30 @@ class VfMigrationTest extends AdapterTestBase {
     assertThat(openedWithout(Mlx5.onPf(started.pf(), 0)))
         .contains("has ended")
         .contains("open its PF's command interface first");
+  }
+
+  @Test
+  void aVfOfAnotherPfIsLeftToTheCore() {
+    Started started = start(EmulatedMlx5.create(1));
+    VfioDevice vf = get(Vfio.open(
+        EmulatedDevice.builder(0x15b3, 0x101e).name("0000:3b:00.2").build(),
+        VfioOptions.defaults().withOperators(Mlx5.onPf(started.pf()))));
+    closeLater(vf.close());
+    assertThatExceptionOfType(OperatorAbsentException.class)
+        .isThrownBy(() -> vf.as(Mlx5Vf.class))
+        .withMessageContaining("no VF of emulated mlx5");
+  }
+
+  @Test
+  void aVfIsOpenedAgain() {
+    Started started = start(EmulatedMlx5.create(1));
+    for (int i = 0; i < 3; i++) {
+      VfioDevice vf = vf(started, 0).device();
+      stream(vf, STOP_COPY);
+      run(vf.close());
+      assertIdle(started);
+      assertThat(vhca(started, 0).suspended()).isFalse();
+    }
   }
 
   @Test
