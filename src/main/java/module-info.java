@@ -18,6 +18,7 @@ module org.reactorvfio {
   exports org.reactorvfio.region;
   exports org.reactorvfio.vendor;
   exports org.reactorvfio.vendor.mlx5;
+  exports org.reactorvfio.vendor.nvlink2;
 
   uses org.reactorvfio.vendor.VendorOperator;
 }

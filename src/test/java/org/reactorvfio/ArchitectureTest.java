@@ -100,6 +100,17 @@ class ArchitectureTest {
   }
 
   @Test
+  void theCoreKnowsNoVendor() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(ROOT + ".vendor.*..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage(ROOT + ".vendor.*..")
+        .check(library);
+  }
+
+  @Test
   void theNarrowWaistKnowsNeitherTransportsNorTheFrontDoorsParts() {
     noClasses()
         .that()

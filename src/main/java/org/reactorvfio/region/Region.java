@@ -13,6 +13,7 @@ import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.Regions;
 import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
 /**
@@ -48,6 +49,24 @@ public final class Region {
    */
   public static Region over(VfioOperations operations, RegionInfo info) {
     return new Region(operations, info);
+  }
+
+  /**
+   * Looks for a device-specific region: those are told apart by what they are, never by their index.
+   *
+   * @param operations the device's operations
+   * @param type what the region is
+   * @return the first region of that type; empty if the device has none
+   */
+  public static Mono<Region> find(VfioOperations operations, RegionInfo.Type type) {
+    return operations
+        .deviceInfo()
+        .flatMapMany(info -> Flux.range(
+            Regions.DEVICE_SPECIFIC, Math.max(0, info.regionCount() - Regions.DEVICE_SPECIFIC)))
+        .concatMap(operations::regionInfo, 1)
+        .filter(info -> info.type().filter(type::equals).isPresent())
+        .next()
+        .map(info -> over(operations, info));
   }
 
   /**
