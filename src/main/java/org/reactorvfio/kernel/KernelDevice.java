@@ -4,6 +4,7 @@ import static org.reactorvfio.linux.VfioUapi.*;
 
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -28,6 +29,7 @@ import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.FeatureRequest;
 import org.reactorvfio.operations.GraphicsPlane;
+import org.reactorvfio.operations.Features;
 import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqInfo;
@@ -73,6 +75,9 @@ final class KernelDevice implements VfioOperations {
 
   /** The largest part of a buffer on the heap that is copied at a time. */
   private static final int SCRATCH = 64 * 1024;
+
+  /** More than the kernel writes of a feature whose data goes by address. */
+  private static final int BY_ADDRESS_ROOM = 4096;
 
   private static final Retry RESET_CONTENTION = Retry.backoff(5, Duration.ofMillis(20))
       .filter(e -> e instanceof DeviceBusyException
@@ -387,7 +392,25 @@ final class KernelDevice implements VfioOperations {
   }
 
   private ByteBuffer askFeature(FeatureRequest request) throws LinuxException {
+    boolean byAddress =
+        request.feature() == Features.ZPCI_ERROR && request.kind() == FeatureRequest.Kind.GET;
+    return byAddress ? askByAddress(request) : askFeature(request, request.data());
+  }
+
+  /**
+   * Asks for a feature whose data the kernel writes to an address ({@code struct vfio_device_feature_zpci_err}). It does not look
+   * at how much room there is.
+   */
+  private ByteBuffer askByAddress(FeatureRequest request) throws LinuxException {
     ByteBuffer data = request.data();
+    NativeBuffer room = NativeBuffer.allocate(Math.max(BY_ADDRESS_ROOM, data.capacity()));
+    ByteBuffer address = ByteBuffer.allocate(Long.BYTES).order(ByteOrder.nativeOrder());
+    askFeature(request, address.putLong(0, room.address()));
+    Reference.reachabilityFence(room);
+    return data.put(0, room.bytes(), 0, data.capacity());
+  }
+
+  private ByteBuffer askFeature(FeatureRequest request, ByteBuffer data) throws LinuxException {
     int size = DEVICE_FEATURE__SIZE + data.capacity();
     NativeBuffer structure = NativeBuffer.allocate(size);
     structure

@@ -41,7 +41,10 @@ public final class Features {
   /** Has the information on pre-copying say more. No data. SET. */
   public static final int MIG_PRECOPY_INFO_V2 = 12;
 
-  /** The error state of a PCI function on s390. GET. */
+  /**
+   * The next error that an s390 machine has reported of a PCI function, in the length that the device's info gives. GET; ENOMSG if
+   * there is none.
+   */
   public static final int ZPCI_ERROR = 13;
 
   private static final String[] NAMES = {

@@ -128,7 +128,7 @@ public interface VfioOperations {
 
   /**
    * Reads, changes or probes a feature ({@code VFIO_DEVICE_FEATURE}), if its data holds no addresses: DMA logging and dma-bufs
-   * have operations of their own.
+   * have operations of their own. What the kernel gives of {@link Features#ZPCI_ERROR} by address, this gives as data.
    *
    * @param request which feature, and what to do
    * @return the feature's data, position 0, little-endian, as the transport left it; {@link NotSupportedException} if the
