@@ -18,6 +18,7 @@ module org.reactorvfio {
   exports org.reactorvfio.region;
   exports org.reactorvfio.vendor;
   exports org.reactorvfio.vendor.mlx5;
+  exports org.reactorvfio.vendor.igd;
   exports org.reactorvfio.vendor.nvlink2;
   exports org.reactorvfio.vendor.zdev;
 
