@@ -19,6 +19,7 @@ module org.reactorvfio {
   exports org.reactorvfio.vendor;
   exports org.reactorvfio.vendor.mlx5;
   exports org.reactorvfio.vendor.igd;
+  exports org.reactorvfio.vendor.nvgrace;
   exports org.reactorvfio.vendor.nvlink2;
   exports org.reactorvfio.vendor.zdev;
 
