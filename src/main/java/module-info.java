@@ -21,6 +21,7 @@ module org.reactorvfio {
   exports org.reactorvfio.vendor.igd;
   exports org.reactorvfio.vendor.nvgrace;
   exports org.reactorvfio.vendor.nvlink2;
+  exports org.reactorvfio.vendor.virtio;
   exports org.reactorvfio.vendor.zdev;
 
   uses org.reactorvfio.vendor.VendorOperator;
