@@ -100,17 +100,6 @@ class ArchitectureTest {
   }
 
   @Test
-  void theCoreKnowsNoVendor() {
-    noClasses()
-        .that()
-        .resideOutsideOfPackage(ROOT + ".vendor.*..")
-        .should()
-        .dependOnClassesThat()
-        .resideInAPackage(ROOT + ".vendor.*..")
-        .check(library);
-  }
-
-  @Test
   void theNarrowWaistKnowsNeitherTransportsNorTheFrontDoorsParts() {
     noClasses()
         .that()
@@ -194,11 +183,7 @@ class ArchitectureTest {
 
   @Test
   void vendorsDoNotKnowEachOther() {
-    slices()
-        .matching(VENDOR + ".(*)..")
-        .should()
-        .notDependOnEachOther()
-        .check(library);
+    slices().matching(VENDOR + ".(*)..").should().notDependOnEachOther().check(library);
   }
 
   private static ArchCondition<JavaClass> exposeNoInternals() {

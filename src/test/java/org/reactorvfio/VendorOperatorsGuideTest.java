@@ -28,19 +28,22 @@ class VendorOperatorsGuideTest {
   void everyExampleIsTheSamplesOwn() throws IOException {
     List<String> sources;
     try (Stream<Path> files = Files.walk(SAMPLE)) {
-      sources = files.filter(file -> file.toString().endsWith(".java"))
+      sources = files
+          .filter(file -> file.toString().endsWith(".java"))
           .map(VendorOperatorsGuideTest::read)
           .map(VendorOperatorsGuideTest::words)
           .toList();
     }
-    List<String> examples = Pattern.compile("^```java\\n(.*?)^```$", Pattern.MULTILINE | Pattern.DOTALL)
+    List<String> examples = Pattern.compile(
+            "^```java\\n(.*?)^```$", Pattern.MULTILINE | Pattern.DOTALL)
         .matcher(guide())
         .results()
         .map(example -> example.group(1))
         .toList();
-    assertThat(examples).hasSizeGreaterThan(5).allSatisfy(example -> assertThat(sources)
-        .as(example)
-        .anyMatch(source -> source.contains(words(example))));
+    assertThat(examples)
+        .hasSizeGreaterThan(5)
+        .allSatisfy(example ->
+            assertThat(sources).as(example).anyMatch(source -> source.contains(words(example))));
   }
 
   private static String read(Path file) {
