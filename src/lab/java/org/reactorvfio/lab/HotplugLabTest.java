@@ -27,6 +27,7 @@ import org.reactorvfio.discovery.DeviceChange.Kind;
 import org.reactorvfio.discovery.Needs;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.region.PciExpressCapability;
 import reactor.test.StepVerifier;
 
 /** A card that is taken out of its slot while it is in use, and put back. */
@@ -34,6 +35,7 @@ import reactor.test.StepVerifier;
 @Timeout(120)
 class HotplugLabTest {
   private static final Duration LOOK = Duration.ofMillis(50);
+  private static final int CORRECTABLE_NON_FATAL_FATAL = 7;
 
   private PciAddress igb;
   private VfioDevice device;
@@ -122,6 +124,15 @@ class HotplugLabTest {
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void tellsOfAnErrorThatTheDeviceReports(Backend backend) {
     device = LabDevice.open("VFIO_LAB_IGB", backend);
+    // Reporting is off after the reset at opening: Device Control, behind the capability's start.
+    PciExpressCapability express =
+        LabDevice.get(device.config().capability(PciExpressCapability.class));
+    int control = express.offset() + 8;
+    LabDevice.run(device
+        .config()
+        .read16(control)
+        .flatMap(value ->
+            device.config().write16(control, (short) (value | CORRECTABLE_NON_FATAL_FATAL))));
     StepVerifier.create(device.interrupts().err().map(Interrupt::count).take(1))
         .then(() -> Monitor.injectError("igb", "COMP_TIME"))
         .expectNext(1L)
