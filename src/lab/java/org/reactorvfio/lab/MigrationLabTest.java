@@ -370,6 +370,7 @@ class MigrationLabTest {
           .subscribe()
           .dispose();
     }
+    LabDevice.run(source.migration().abort());
     LabDevice.get(source.migration().to(PRE_COPY));
     MigrationData raw = at(target, STOP_COPY);
     LabDevice.run(source.close());

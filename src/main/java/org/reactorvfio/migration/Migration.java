@@ -158,9 +158,9 @@ public final class Migration {
         saving -> Saver.of(this, options, Mono.empty())
             .doOnNext(saver -> saving.initial = saver.initial())
             .flatMapMany(saver -> Pull.from(saver::next)),
-        saving -> step(MigrationState.STOP).then().doFinally(end -> end(saving)),
-        (saving, e) -> adding(e, undoSave(saving)).doFinally(end -> end(saving)),
-        saving -> undoSave(saving).doFinally(end -> end(saving)));
+        saving -> step(MigrationState.STOP).then().doOnTerminate(() -> end(saving)),
+        (saving, e) -> adding(e, undoSave(saving)).doOnTerminate(() -> end(saving)),
+        saving -> undoSave(saving).doOnTerminate(() -> end(saving)));
   }
 
   private Mono<Void> undoSave(Turn saving) {
@@ -201,8 +201,8 @@ public final class Migration {
             .then(step(last))
             .then(),
         loading -> Mono.fromRunnable(() -> end(loading)),
-        (loading, e) -> adding(e, undoLoad(loading)).doFinally(end -> end(loading)),
-        loading -> undoLoad(loading).doFinally(end -> end(loading)));
+        (loading, e) -> adding(e, undoLoad(loading)).doOnTerminate(() -> end(loading)),
+        loading -> undoLoad(loading).doOnTerminate(() -> end(loading)));
   }
 
   private Mono<Void> undoLoad(Turn loading) {
@@ -288,6 +288,7 @@ public final class Migration {
     });
   }
 
+  /** Called before the end is told, so that who is told can go on at once. */
   void end(Turn mine) {
     turn.compareAndSet(mine, null);
     mine.ended.tryEmitEmpty();

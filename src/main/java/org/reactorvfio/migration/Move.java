@@ -59,9 +59,9 @@ final class Move {
             turns -> Mono.fromRunnable(() -> end(turns)),
             (turns, e) -> Migration.adding(e, undo())
                 .then(Mono.defer(() -> explain(e)))
-                .doFinally(signal -> end(turns)),
+                .doOnTerminate(() -> end(turns)),
             turns -> Mono.defer(() -> starting ? undoUnlessStarted() : undo())
-                .doFinally(signal -> end(turns)))
+                .doOnTerminate(() -> end(turns)))
         .onErrorMap(e -> {
           Throwable explained = failure;
           return explained == null ? e : explained;

@@ -414,6 +414,23 @@ class MigrationTest {
   }
 
   @Test
+  void whoIsToldOfTheEndCanGoOnAtOnce() {
+    Migration migration = open(source).migration();
+    Migration other = open(target).migration();
+    Mono<MigrationState> again = migration
+        .save()
+        .then(migration.abort())
+        .thenMany(migration.migrateTo(other))
+        .thenMany(other.migrateTo(migration))
+        .then(migration.load(Flux.error(new IllegalStateException("broken"))))
+        .onErrorResume(IllegalStateException.class, e -> migration.abort())
+        .thenMany(migration.migrateTo(other))
+        .then(other.load(migration.save()))
+        .then(other.to(RUNNING));
+    StepVerifier.create(again).expectNext(RUNNING).expectComplete().verify(LIMIT);
+  }
+
+  @Test
   void movesToAnotherDevice() {
     fill(source);
     Migration from = open(source).migration();
