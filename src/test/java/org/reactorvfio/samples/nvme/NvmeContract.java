@@ -4,15 +4,17 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.ByteBuffer;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.dma.DmaBuffer;
+import org.reactorvfio.dma.DmaPool;
+import org.reactorvfio.samples.nvme.NvmeController.Options;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.Signal;
@@ -35,12 +37,17 @@ abstract class NvmeContract {
   @BeforeEach
   void bringUp() {
     device = open().block(LIMIT);
-    nvme = NvmeController.open(device, 2, DEPTH, false).block(LIMIT);
+    nvme = NvmeController.open(device, Options.of(2, DEPTH)).block(LIMIT);
   }
 
   @AfterEach
   void shutDown() {
-    run(nvme.shutdown().then(device.close()));
+    run(nvme.close().then(device.close()));
+  }
+
+  void reopen(Options options) {
+    run(nvme.close());
+    nvme = NvmeController.open(device, options).block(LIMIT);
   }
 
   static void run(Mono<Void> operation) {
@@ -51,8 +58,15 @@ abstract class NvmeContract {
     return device.dma().allocate(size).block(LIMIT);
   }
 
+  List<DmaBuffer> buffers(int count, int size) {
+    return Flux.range(0, count)
+        .concatMap(i -> device.dma().allocate(size))
+        .collectList()
+        .block(LIMIT);
+  }
+
   long blocks(int bytes) {
-    return bytes / nvme.identity().blockSize();
+    return bytes / nvme.namespace().blockSize();
   }
 
   private static void fill(DmaBuffer buffer, long seed) {
@@ -75,11 +89,22 @@ abstract class NvmeContract {
 
   @Test
   void saysWhatItIs() {
-    NvmeController.Identity identity = nvme.identity();
-    assertThat(identity.model()).isNotBlank();
-    assertThat(identity.serial()).isNotBlank();
-    assertThat(identity.blocks()).isPositive();
-    assertThat(identity.blockSize()).isEqualTo(512);
+    ControllerIdentity controller = nvme.controller();
+    assertThat(controller.vendor()).as("as its vendor identifies it").isNotNegative();
+    assertThat(controller.model()).isNotBlank();
+    assertThat(controller.serial()).isNotBlank();
+    assertThat(controller.firmware()).isNotBlank();
+    assertThat(controller.version()).isGreaterThanOrEqualTo(1 << 16 | 3 << 8);
+    assertThat(controller.namespaces()).isPositive();
+    assertThat(controller.aborts()).isPositive();
+    NamespaceIdentity namespace = nvme.namespace();
+    assertThat(namespace.blocks()).isPositive();
+    assertThat(namespace.capacity()).isPositive().isLessThanOrEqualTo(namespace.blocks());
+    assertThat(namespace.used()).isBetween(0L, namespace.blocks());
+    assertThat(namespace.blockSize()).isEqualTo(512);
+    assertThat(namespace.metadata()).isZero();
+    assertThat(nvme.largestTransfer()).isEqualTo(512 * 1024);
+    assertThat(nvme.queuePairs()).isEqualTo(2);
   }
 
   @Test
@@ -97,15 +122,15 @@ abstract class NvmeContract {
 
   @Test
   void keepsManyCommandsApart() {
-    int count = 4 * DEPTH;
-    List<DmaBuffer> buffers = new ArrayList<>();
+    reopen(Options.of(4, DEPTH));
+    int count = 8 * DEPTH;
+    List<DmaBuffer> buffers = buffers(count, PAGE);
     for (int i = 0; i < count; i++) {
-      buffers.add(buffer(PAGE));
       fill(buffers.get(i), i);
     }
     run(Flux.range(0, count)
         .flatMap(i -> nvme.write(i * blocks(PAGE), buffers.get(i)), count)
-        .then());
+        .then(nvme.flush()));
     // Back to front, so that each buffer gets what another one had.
     run(Flux.range(0, count)
         .flatMap(i -> nvme.read((count - 1 - i) * blocks(PAGE), buffers.get(i)), count)
@@ -115,6 +140,36 @@ abstract class NvmeContract {
           .as("chunk %d", count - 1 - i)
           .isEqualTo(expected(PAGE, count - 1 - i));
     }
+  }
+
+  @Test
+  void takesBuffersOfAPoolThatDoNotBeginWithAPage() {
+    // 1.5 pages each: in one, two and three pages, with and without the beginning of one.
+    int size = 6144;
+    DmaPool pool = device.dma().pool(size, 8).block(LIMIT);
+    List<DmaPool.Slot> slots = Stream.generate(pool::take).limit(8).toList();
+    assertThat(slots).anyMatch(slot -> slot.iova() % PAGE != 0);
+    for (int i = 0; i < slots.size(); i++) {
+      slots.get(i).buffer().put(0, expected(size, i));
+    }
+    run(Flux.range(0, 8)
+        .flatMap(i -> nvme.write(i * blocks(size), slots.get(i)))
+        .then());
+    run(Flux.range(0, 8)
+        .flatMap(i -> nvme.read((7 - i) * blocks(size), slots.get(i)))
+        .then());
+    for (int i = 0; i < slots.size(); i++) {
+      assertThat(content(slots.get(i).buffer())).isEqualTo(expected(size, 7 - i));
+    }
+    run(pool.free());
+    DmaPool large = device.dma().pool(10 * 512 + 9 * PAGE, 2).block(LIMIT);
+    DmaPool.Slot first = large.take();
+    DmaPool.Slot second = large.take();
+    int bytes = first.buffer().capacity();
+    first.buffer().put(0, expected(bytes, 1));
+    run(nvme.write(0, first).then(nvme.read(0, second)));
+    assertThat(content(second.buffer())).isEqualTo(expected(bytes, 1));
+    run(large.free());
   }
 
   @Test
@@ -135,22 +190,35 @@ abstract class NvmeContract {
         .expectNextCount(7)
         .expectComplete()
         .verify(LIMIT);
-    StepVerifier.create(nvme.read(0, PAGE, 10, 4).take(3)).expectNextCount(3).verifyComplete();
+    StepVerifier.create(nvme.read(0, PAGE, 10, 4).take(3))
+        .expectNextCount(3)
+        .expectComplete()
+        .verify(LIMIT);
+    StepVerifier.create(nvme.read(nvme.namespace().blocks() - 2 * blocks(PAGE), PAGE, 5, 4))
+        .expectNextCount(2)
+        .expectError(NvmeException.Failed.class)
+        .verify(LIMIT);
+    StepVerifier.create(nvme.read(0, PAGE, 0, 4)).expectComplete().verify(LIMIT);
   }
 
   @Test
   void answersAnErrorWithItsStatus() {
     DmaBuffer buffer = buffer(PAGE);
-    StepVerifier.create(nvme.read(nvme.identity().blocks(), buffer))
-        .expectErrorSatisfies(e -> assertThat(e)
-            .isExactlyInstanceOf(NvmeException.class)
-            .hasMessageContaining("read of 8 blocks")
-            .extracting(failure -> ((NvmeException) failure).status() & 0xff)
-            .isEqualTo(LBA_OUT_OF_RANGE))
+    StepVerifier.create(nvme.read(nvme.namespace().blocks(), buffer))
+        .expectErrorSatisfies(e -> {
+          assertThat(e)
+              .isExactlyInstanceOf(NvmeException.Failed.class)
+              .hasMessageContaining("read of 8 blocks")
+              .hasMessageContaining("block address out of range");
+          NvmeException.Failed failed = (NvmeException.Failed) e;
+          assertThat(failed.statusCodeType()).isZero();
+          assertThat(failed.statusCode()).isEqualTo(LBA_OUT_OF_RANGE);
+          assertThat(failed.doNotRetry()).isTrue();
+        })
         .verify(LIMIT);
     // The slot is free again.
     run(Flux.range(0, 3 * DEPTH).concatMap(i -> nvme.read(0, buffer)).then());
-    DmaBuffer large = buffer((int) Math.min(2 * nvme.identity().largestTransfer(), 16 << 20));
+    DmaBuffer large = buffer(2 * nvme.largestTransfer());
     StepVerifier.create(nvme.read(0, large))
         .expectError(IllegalArgumentException.class)
         .verify(LIMIT);
@@ -159,10 +227,7 @@ abstract class NvmeContract {
   @Test
   void survivesAResetInMidFlight() {
     int count = 8 * DEPTH;
-    List<DmaBuffer> buffers = new ArrayList<>();
-    for (int i = 0; i < count; i++) {
-      buffers.add(buffer(PAGE));
-    }
+    List<DmaBuffer> buffers = buffers(count, PAGE);
     for (int round = 0; round < 3; round++) {
       AtomicInteger ended = new AtomicInteger();
       Mono<List<Signal<Void>>> reads = Flux.range(0, count)
@@ -195,7 +260,23 @@ abstract class NvmeContract {
             .isInstanceOf(NvmeException.Aborted.class)
             .hasMessageContaining("a shutdown"))
         .verify(LIMIT);
+    run(nvme.shutdown());
     run(nvme.reset());
     run(nvme.read(0, buffer));
+  }
+
+  @Test
+  void finishesWhatItHasBeforeItShutsDown() {
+    List<DmaBuffer> buffers = buffers(2 * DEPTH, PAGE);
+    AtomicInteger written = new AtomicInteger();
+    Mono<Void> writes = Flux.range(0, buffers.size())
+        .flatMap(
+            i -> nvme.write(i * blocks(PAGE), buffers.get(i))
+                .doOnSuccess(nothing -> written.incrementAndGet()),
+            buffers.size())
+        .then();
+    run(Mono.when(writes, nvme.shutdown()));
+    assertThat(written).hasValue(2 * DEPTH);
+    run(nvme.close().then(nvme.close()));
   }
 }

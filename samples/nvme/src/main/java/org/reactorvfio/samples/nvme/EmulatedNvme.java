@@ -3,6 +3,7 @@ package org.reactorvfio.samples.nvme;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
 import org.reactorvfio.emulation.EmulatedDevice;
@@ -12,9 +13,14 @@ import org.reactorvfio.emulation.RegisterHandler;
 final class EmulatedNvme implements RegisterHandler {
   private static final int PAGE = 4096;
   private static final int BLOCK = 512;
+  private static final int QUEUES = 8;
   private static final int INVALID_OPCODE = 0x01;
   private static final int LBA_OUT_OF_RANGE = 0x80;
   private static final int DATA_TRANSFER_ERROR = 0x04;
+  private static final int ABORT_REQUESTED = 0x07;
+
+  /** Do not retry, in the place that the status codes here are in. */
+  private static final int FOR_GOOD = 1 << 14;
 
   // What follows is used by register handlers, and otherwise by whoever keeps them out.
   private final EmulatedDevice device;
@@ -26,12 +32,29 @@ final class EmulatedNvme implements RegisterHandler {
   private int adminAttributes;
   private long adminSubmissions;
   private long adminCompletions;
-  private boolean held;
+
+  /** The first word of the next answer. */
+  private int result;
+
+  private Answers answers = Answers.ALL;
+  private long fetched;
+  private long aborted;
+
+  /** Which commands it answers. */
+  enum Answers {
+    ALL,
+    ADMIN_ONLY,
+    NONE
+  }
 
   private static final class Queue {
     private final long address;
     private final int entries;
     private final int link;
+
+    /** What was fetched and not answered. */
+    private final ArrayDeque<ByteBuffer> fetched = new ArrayDeque<>();
+
     private int head;
     private int tail;
     private int phase = 1;
@@ -65,14 +88,26 @@ final class EmulatedNvme implements RegisterHandler {
     return new Plugged(function, made[0]);
   }
 
-  /** Leaves commands unanswered, or answers those that came meanwhile. */
-  void hold(boolean value) {
+  /** Leaves commands unanswered from now on, or answers those that came meanwhile. */
+  void answer(Answers value) {
     device.exclusively(() -> {
-      held = value;
-      if (!held) {
-        submissions.keySet().stream().toList().forEach(this::work);
-      }
+      answers = value;
+      submissions.keySet().stream().toList().forEach(this::work);
     });
+  }
+
+  /** How many I/O commands it has fetched so far, those that it leaves unanswered included. */
+  long fetched() {
+    long[] count = new long[1];
+    device.exclusively(() -> count[0] = fetched);
+    return count[0];
+  }
+
+  /** How many commands it has aborted when it was asked to. */
+  long aborted() {
+    long[] count = new long[1];
+    device.exclusively(() -> count[0] = aborted);
+    return count[0];
   }
 
   @Override
@@ -132,20 +167,39 @@ final class EmulatedNvme implements RegisterHandler {
     Queue queue = submissions.get(id);
     if (queue != null) {
       queue.tail = value;
-      if (!held) {
-        work(id);
-      }
+      work(id);
     }
   }
 
   private void work(int id) {
     Queue queue = submissions.get(id);
     while (queue != null && queue.head != queue.tail) {
-      ByteBuffer command = memory(queue.address + 64L * queue.head, 64);
+      queue.fetched.add(memory(queue.address + 64L * queue.head, 64));
       queue.head = (queue.head + 1) % queue.entries;
-      int answer = id == 0 ? admin(command) : transfer(command);
-      complete(queue, id, command.getShort(2), answer);
+      fetched += id == 0 ? 0 : 1;
     }
+    while (queue != null && !queue.fetched.isEmpty() && answers(id)) {
+      ByteBuffer command = queue.fetched.remove();
+      result = 0;
+      int code = id == 0 ? admin(command) : transfer(command);
+      complete(queue, id, command.getShort(2), code);
+    }
+  }
+
+  private boolean answers(int id) {
+    return answers == Answers.ALL || (answers == Answers.ADMIN_ONLY && id == 0);
+  }
+
+  /** Answers a command that it has left unanswered. Returns 0 if there was one, as the Abort command does. */
+  private int abort(int id, int command) {
+    Queue queue = submissions.get(id);
+    if (queue == null
+        || !queue.fetched.removeIf(one -> Short.toUnsignedInt(one.getShort(2)) == command)) {
+      return 1;
+    }
+    aborted++;
+    complete(queue, id, (short) command, ABORT_REQUESTED);
+    return 0;
   }
 
   private ByteBuffer memory(long iova, int size) {
@@ -160,16 +214,17 @@ final class EmulatedNvme implements RegisterHandler {
     long address = command.getLong(24);
     int entries = (first >>> 16) + 1;
     switch (command.get(0)) {
+      case 0x00 -> submissions.remove(first & 0xffff);
+      case 0x04 -> completions.remove(first & 0xffff);
+      case 0x08 -> result = abort(first & 0xffff, first >>> 16);
       case 0x01 -> submissions.put(first & 0xffff, new Queue(address, entries, second >>> 16));
       case 0x05 ->
         completions.put(
             first & 0xffff, new Queue(address, entries, (second & 2) == 0 ? -1 : second >>> 16));
       case 0x06 -> device.writeMemory(address, identify(first));
-      case 0x09 -> {
-        // The driver may have as many queues as it likes.
-      }
+      case 0x09 -> result = (QUEUES - 1) << 16 | (QUEUES - 1);
       default -> {
-        return INVALID_OPCODE;
+        return INVALID_OPCODE | FOR_GOOD;
       }
     }
     return 0;
@@ -180,9 +235,15 @@ final class EmulatedNvme implements RegisterHandler {
     if (what == 1) {
       data.put(4, "emulated            ".getBytes(StandardCharsets.US_ASCII));
       data.put(24, String.format("%-40s", "A disk in memory").getBytes(StandardCharsets.US_ASCII));
+      data.put(64, "1.0     ".getBytes(StandardCharsets.US_ASCII));
       data.put(77, (byte) 7);
+      data.putInt(80, 1 << 16 | 4 << 8);
+      data.put(258, (byte) 3);
+      data.putInt(516, 1);
     } else {
-      data.putLong(0, disk.capacity() / BLOCK);
+      for (int i = 0; i < 3; i++) {
+        data.putLong(8 * i, disk.capacity() / BLOCK);
+      }
       data.putInt(128, 9 << 16);
     }
     return data;
@@ -190,30 +251,33 @@ final class EmulatedNvme implements RegisterHandler {
 
   private int transfer(ByteBuffer command) {
     int opcode = command.get(0);
+    if (opcode == 0) {
+      return 0; // Nothing is kept back from the disk.
+    }
     if (opcode != 1 && opcode != 2) {
-      return INVALID_OPCODE;
+      return INVALID_OPCODE | FOR_GOOD;
     }
     long lba = command.getLong(40);
     int size = (Short.toUnsignedInt(command.getShort(48)) + 1) * BLOCK;
     if (lba < 0 || lba > disk.capacity() / BLOCK || lba * BLOCK + size > disk.capacity()) {
-      return LBA_OUT_OF_RANGE;
+      return LBA_OUT_OF_RANGE | FOR_GOOD;
     }
     boolean done = true;
-    for (int at = 0; at < size; at += PAGE) {
-      int part = Math.min(PAGE, size - at);
+    long address = command.getLong(24);
+    int first = PAGE - (int) (address & PAGE - 1);
+    for (int at = 0, page = 0, part; at < size; at += part, page++) {
+      part = Math.min(page == 0 ? first : PAGE, size - at);
+      address = page == 0 ? address : page(command, page, size - first);
       ByteBuffer bytes = disk.slice((int) lba * BLOCK + at, part);
-      long address = page(command, at / PAGE, size);
       done &= opcode == 1 ? device.readMemory(address, bytes) : device.writeMemory(address, bytes);
     }
     return done ? 0 : DATA_TRANSFER_ERROR;
   }
 
-  private long page(ByteBuffer command, int page, int size) {
-    if (page == 0) {
-      return command.getLong(24);
-    }
+  /** Where a page but the first is: the second pointer is that page's if there is one more, else a list's. */
+  private long page(ByteBuffer command, int page, int behindFirst) {
     long second = command.getLong(32);
-    return size <= 2 * PAGE ? second : memory(second + 8L * (page - 1), 8).getLong(0);
+    return behindFirst <= PAGE ? second : memory(second + 8L * (page - 1), 8).getLong(0);
   }
 
   private void complete(Queue submission, int id, short command, int code) {
@@ -223,6 +287,7 @@ final class EmulatedNvme implements RegisterHandler {
     }
     ByteBuffer entry = ByteBuffer.allocate(16)
         .order(ByteOrder.LITTLE_ENDIAN)
+        .putInt(0, id == 0 ? result : 0)
         .putShort(8, (short) submission.head)
         .putShort(10, (short) id)
         .putShort(12, command)

@@ -1,47 +1,73 @@
 package org.reactorvfio.samples.nvme;
 
-/** A command that did not succeed: the controller's status, a time limit, or a reset that ended it. */
-public class NvmeException extends RuntimeException {
+/** What can go wrong with a controller and its commands; its subtypes tell the causes apart. */
+public abstract class NvmeException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
-  /** The status of a command that the controller did not answer. */
-  public static final int NO_STATUS = -1;
-
-  private final int status;
-
-  NvmeException(String message, int status) {
-    super(message);
-    this.status = status;
+  private NvmeException(String message, Throwable cause) {
+    super(message, cause);
   }
 
   /** The controller answered a command with an error. */
-  static NvmeException failed(Command command, int status) {
-    return new NvmeException(
-        String.format(
-            "%s failed: status type %d, code 0x%02x", command, status >> 8 & 7, status & 0xff),
-        status);
-  }
-
-  /** The status field without phase and flags: code in bits 0 to 7, code type in bits 8 to 10 (NVMe 1.4, 4.6.1). */
-  public int status() {
-    return status;
-  }
-
-  /** A command that a reset or a shutdown ended: it may have been carried out, or not. */
-  public static final class Aborted extends NvmeException {
+  public static final class Failed extends NvmeException {
     private static final long serialVersionUID = 1L;
 
-    Aborted(Command command, String why) {
-      super(command + " was ended by " + why, NO_STATUS);
+    /** The status field without its phase bit (NVMe 1.4, 4.6.1). */
+    private final int status;
+
+    Failed(Command<?> command, int status) {
+      super(
+          String.format(
+              "%s failed: %s (type %d, code 0x%02x), %s",
+              command,
+              StatusCodes.name(status >> 8 & 7, status & 0xff),
+              status >> 8 & 7,
+              status & 0xff,
+              (status & 1 << 14) != 0 ? "for good" : "it may succeed when tried again"),
+          null);
+      this.status = status;
+    }
+
+    /** What kind of status it is: 0 generic, 1 specific to the command, 2 of the medium or the data's integrity. */
+    public int statusCodeType() {
+      return status >> 8 & 7;
+    }
+
+    /** Which status of its type it is. */
+    public int statusCode() {
+      return status & 0xff;
+    }
+
+    /** Whether the same command would fail again (DNR). */
+    public boolean doNotRetry() {
+      return (status & 1 << 14) != 0;
     }
   }
 
-  /** A command that the controller did not answer in time; reset the controller to have its memory back. */
+  /** A command that a reset, a shutdown or the device's end has ended: it may have been carried out, or not. */
+  public static final class Aborted extends NvmeException {
+    private static final long serialVersionUID = 1L;
+
+    Aborted(Command<?> command, String why, Throwable cause) {
+      super(command + " was ended by " + why, cause);
+    }
+  }
+
+  /** A command that the controller did not answer in time, and that was then aborted, or ended by resetting the controller. */
   public static final class TimedOut extends NvmeException {
     private static final long serialVersionUID = 1L;
 
-    TimedOut(Command command, long millis) {
-      super(command + " was not answered within " + millis + " ms", NO_STATUS);
+    TimedOut(Command<?> command, long millis) {
+      super(command + " was not answered within " + millis + " ms", null);
+    }
+  }
+
+  /** The controller does not come up, cannot be stopped, or is not one that this driver can drive. */
+  public static final class NotReady extends NvmeException {
+    private static final long serialVersionUID = 1L;
+
+    NotReady(String message) {
+      super(message, null);
     }
   }
 }

@@ -2,96 +2,95 @@ package org.reactorvfio.samples.nvme;
 
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
+import org.reactorvfio.VfioException;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.dma.DmaSpace;
 import org.reactorvfio.operations.MappedRegion;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
-import reactor.core.publisher.MonoSink;
 
 /**
- * A submission queue and its completion queue. Commands wait here while all slots are taken; a slot is free again when the
- * controller has answered, whatever became of whoever waited for it.
+ * A submission queue and its completion queue. Commands wait here while all slots are taken. A slot is free again when the
+ * controller has answered, or has been stopped: never while it may still write to the command's memory, whatever became of
+ * whoever waited for it.
  */
 final class QueuePair {
-  private static final int PAGE = 4096;
-  private static final int COMPLETION = 16;
-  private static final Duration LIMIT = Duration.ofSeconds(10);
+  static final int PAGE = 4096;
 
-  /** A page of pointers, so that a command may have 512 pages of data beside its first. */
-  static final long LARGEST_TRANSFER = 512L * PAGE;
+  /** A page of pointers: a command may have 512 pages of data beside its first. */
+  static final int LARGEST_TRANSFER = 512 * PAGE;
+
+  private static final int COMPLETION = 16;
 
   private final int id;
   private final int depth;
-  private final DmaBuffer submissions;
-  private final DmaBuffer completions;
-  private final DmaBuffer pointers;
-  private final ByteBuffer submissionEntries;
-  private final ByteBuffer completionEntries;
-  private final ByteBuffer pointerPages;
+  private final long limit;
+  private final List<DmaBuffer> memory;
+  private final ByteBuffer submissions;
+  private final ByteBuffer completions;
+  private final ByteBuffer pointers;
   private final MappedRegion registers;
   private final long doorbell;
   private final int stride;
 
   // Guarded by this object's monitor.
-  private final Request[] outstanding;
-  private final ArrayDeque<Integer> free = new ArrayDeque<>();
-  private final ArrayDeque<Request> waiting = new ArrayDeque<>();
+  private final Request<?>[] outstanding;
+  private final ArrayDeque<Request<?>> waiting = new ArrayDeque<>();
+  private final int[] free;
+  private int freeCount;
+
+  /** Slots that an Abort command names, which must not hit another command. */
+  private final boolean[] aborting;
+
   private int tail;
   private int head;
   private int phase = 1;
-  private String ended = "";
+  private boolean freed;
 
-  private static final class Request {
-    private final Command command;
-    private final MonoSink<Integer> sink;
+  /** Why no commands are taken; empty if they are. */
+  private String stopped = "a controller that is not running";
 
-    Request(Command command, MonoSink<Integer> sink) {
-      this.command = command;
-      this.sink = sink;
-    }
-  }
+  private Throwable cause;
 
   private QueuePair(
-      int id, int depth, List<DmaBuffer> memory, MappedRegion registers, int doorbellStride) {
+      int id,
+      int depth,
+      Duration limit,
+      List<DmaBuffer> memory,
+      MappedRegion registers,
+      int stride) {
     this.id = id;
     this.depth = depth;
-    this.submissions = memory.get(0);
-    this.completions = memory.get(1);
-    this.pointers = memory.get(2);
-    this.submissionEntries = submissions.buffer();
-    this.completionEntries = completions.buffer();
-    this.pointerPages = pointers.buffer();
+    this.limit = limit.toNanos();
+    this.memory = memory;
+    this.submissions = memory.get(0).buffer();
+    this.completions = memory.get(1).buffer();
+    this.pointers = memory.get(2).buffer();
     this.registers = registers;
-    this.stride = doorbellStride;
-    this.doorbell = 0x1000 + 2L * id * doorbellStride;
-    this.outstanding = new Request[depth];
-    for (int i = 0; i < depth; i++) {
-      free.add(i);
-    }
+    this.stride = stride;
+    this.doorbell = 0x1000 + 2L * id * stride;
+    this.outstanding = new Request<?>[depth];
+    this.aborting = new boolean[depth];
+    this.free = new int[depth];
+    emptySlots();
   }
 
   /**
    * Allocates a pair.
    *
    * @param depth how many commands may be outstanding; the queues have one entry more, since a full queue has one empty
+   * @param limit how long the controller may take to answer one
    */
   static Mono<QueuePair> allocate(
-      DmaSpace dma, int id, int depth, MappedRegion registers, int doorbellStride) {
-    return Mono.zip(
-            dma.allocate((long) (depth + 1) * Command.SIZE),
-            dma.allocate((long) (depth + 1) * COMPLETION),
-            dma.allocate((long) depth * PAGE))
-        .map(memory -> new QueuePair(
-            id,
-            depth,
-            List.of(memory.getT1(), memory.getT2(), memory.getT3()),
-            registers,
-            doorbellStride));
+      DmaSpace dma, int id, int depth, Duration limit, MappedRegion registers, int stride) {
+    return Flux.just((depth + 1) * Command.SIZE, (depth + 1) * COMPLETION, depth * PAGE)
+        .concatMap(dma::allocate)
+        .collectList()
+        .map(memory -> new QueuePair(id, depth, limit, memory, registers, stride));
   }
 
   int id() {
@@ -103,146 +102,304 @@ final class QueuePair {
   }
 
   long submissionQueue() {
-    return submissions.iova();
+    return memory.get(0).iova();
   }
 
   long completionQueue() {
-    return completions.iova();
+    return memory.get(1).iova();
   }
 
-  /** Has a command carried out. The value is the answer's first word. */
-  Mono<Integer> submit(Command command) {
-    Mono<Integer> answer = Mono.create(sink -> {
-      Request request = new Request(command, sink);
-      sink.onCancel(() -> forget(request));
-      enqueue(request);
-    });
-    return answer.timeout(
-        LIMIT, Mono.error(() -> new NvmeException.TimedOut(command, LIMIT.toMillis())));
-  }
-
-  private void enqueue(Request request) {
-    String reason;
+  void enqueue(Request<?> request) {
+    Request<?> failed;
     synchronized (this) {
-      reason = ended;
-      if (reason.isEmpty()) {
+      if (request.progress != Request.Progress.NEW) {
+        return;
+      }
+      if (stopped.isEmpty()) {
+        request.progress = Request.Progress.WAITING;
         waiting.add(request);
-        fill();
+        failed = fill();
+      } else {
+        failed = ended(request, null);
       }
     }
-    if (!reason.isEmpty()) {
-      request.sink.error(new NvmeException.Aborted(request.command, reason));
+    Request.finish(failed);
+  }
+
+  synchronized void forget(Request<?> request) {
+    if (request.progress == Request.Progress.WAITING) {
+      request.progress = Request.Progress.DONE;
+      waiting.remove(request);
     }
   }
 
-  /** What has not gone to the controller need not. What has keeps its slot. */
-  private synchronized void forget(Request request) {
-    waiting.remove(request);
-  }
-
-  private void fill() {
-    boolean rung = false;
-    while (!waiting.isEmpty() && !free.isEmpty()) {
-      Request request = waiting.remove();
-      int slot = free.remove();
+  /** Sends what waits, as far as there are slots. Returns those that failed because the doorbell cannot be rung. */
+  private Request<?> fill() {
+    int before = tail;
+    int sent = 0;
+    long deadline = 0;
+    while (!waiting.isEmpty() && freeCount > 0) {
+      if (sent++ == 0) {
+        deadline = System.nanoTime() + limit;
+      }
+      Request<?> request = waiting.remove();
+      int slot = free[--freeCount];
       outstanding[slot] = request;
-      request.command.encode(
-          submissionEntries.slice(tail * Command.SIZE, Command.SIZE).order(ByteOrder.LITTLE_ENDIAN),
-          slot,
-          secondPointer(request.command, slot));
-      tail = (tail + 1) % entries();
-      rung = true;
+      request.progress = Request.Progress.SENT;
+      request.deadline = deadline;
+      request
+          .command()
+          .encode(submissions, tail * Command.SIZE, slot, secondPointer(request.command(), slot));
+      tail = tail == depth ? 0 : tail + 1;
     }
-    if (rung) {
+    if (sent > 0) {
       // The commands are in memory before the doorbell rings.
       VarHandle.releaseFence();
-      registers.set32(doorbell, tail);
+      try {
+        registers.set32(doorbell, tail);
+      } catch (VfioException e) {
+        // The controller has not seen them.
+        tail = before;
+        return takeBack(sent, e);
+      }
     }
+    return null;
   }
 
-  /** Nothing, the second page, or a list of all pages but the first (NVMe 1.4, 4.3). */
-  private long secondPointer(Command command, int slot) {
-    long pages = (command.bytes() + PAGE - 1) / PAGE;
-    if (pages <= 1) {
+  private Request<?> takeBack(int sent, VfioException e) {
+    Request<?> failed = null;
+    for (int i = 0; i < sent; i++) {
+      int slot = free[freeCount++];
+      failed = done(outstanding[slot], e, failed);
+      outstanding[slot] = null;
+    }
+    while (!waiting.isEmpty()) {
+      failed = done(waiting.remove(), e, failed);
+    }
+    return failed;
+  }
+
+  private static Request<?> done(Request<?> request, Throwable failure, Request<?> next) {
+    request.progress = Request.Progress.DONE;
+    request.failure = failure;
+    request.next = next;
+    return request;
+  }
+
+  private Request<?> ended(Request<?> request, Request<?> next) {
+    return done(
+        request,
+        request.expired
+            ? timedOut(request)
+            : new NvmeException.Aborted(request.command(), stopped, cause),
+        next);
+  }
+
+  private NvmeException timedOut(Request<?> request) {
+    return new NvmeException.TimedOut(request.command(), limit / 1_000_000);
+  }
+
+  /** Nothing, the second page, or a list of all pages but the first, which need not be whole (NVMe 1.4, 4.3). */
+  private long secondPointer(Command<?> command, int slot) {
+    long second = (command.address() & -PAGE) + PAGE;
+    long end = command.address() + command.bytes();
+    if (end <= second) {
       return 0;
     }
-    if (pages == 2) {
-      return command.address() + PAGE;
+    if (end <= second + PAGE) {
+      return second;
     }
-    for (int i = 1; i < pages; i++) {
-      pointerPages.putLong(slot * PAGE + 8 * (i - 1), command.address() + (long) i * PAGE);
+    int at = slot * PAGE;
+    for (long page = second; page < end; page += PAGE) {
+      pointers.putLong(at, page);
+      at += 8;
     }
-    return pointers.iova() + (long) slot * PAGE;
+    return memory.get(2).iova() + (long) slot * PAGE;
   }
 
   /** Takes the answers that have come. Called for each interrupt, or again and again. Returns how many there were. */
   int poll() {
-    List<Runnable> answers = new ArrayList<>();
+    Request<?> first = null;
+    Request<?> last = null;
+    int count = 0;
     synchronized (this) {
-      int before = head;
-      while (answers.size() < depth && (status(head) & 1) == phase) {
+      while (!freed && count < depth && (status(head) & 1) == phase) {
         // The phase says that the rest of the entry is there.
         VarHandle.acquireFence();
-        answers.add(answer(head * COMPLETION));
-        head = (head + 1) % entries();
-        if (head == 0) {
-          phase ^= 1;
+        Request<?> request = answered(head * COMPLETION);
+        if (request != null) {
+          first = first == null ? request : first;
+          last = last == null ? request : append(last, request);
+        }
+        head = head == depth ? 0 : head + 1;
+        phase = head == 0 ? phase ^ 1 : phase;
+        count++;
+      }
+      if (count > 0) {
+        Request<?> failed = readOn();
+        first = first == null ? failed : first;
+        if (last != null) {
+          last.next = failed;
         }
       }
-      if (head != before || !answers.isEmpty()) {
-        registers.set32(doorbell + stride, head);
-        fill();
-      }
     }
-    answers.forEach(Runnable::run);
-    return answers.size();
+    Request.finish(first);
+    return count;
+  }
+
+  private static Request<?> append(Request<?> last, Request<?> request) {
+    last.next = request;
+    return request;
   }
 
   private int status(int entry) {
-    return Short.toUnsignedInt(completionEntries.getShort(entry * COMPLETION + 14));
+    return completions.getShort(entry * COMPLETION + 14);
   }
 
-  private Runnable answer(int at) {
-    int result = completionEntries.getInt(at);
-    int slot = Short.toUnsignedInt(completionEntries.getShort(at + 12));
-    int status = Short.toUnsignedInt(completionEntries.getShort(at + 14)) >> 1 & 0x7ff;
-    Request request = slot < depth ? outstanding[slot] : null;
-    if (request == null) {
-      return () -> {};
+  /** Tells the controller how far the answers were read, and sends what waits. */
+  private Request<?> readOn() {
+    try {
+      registers.set32(doorbell + stride, head);
+    } catch (VfioException e) {
+      // Whatever keeps this doorbell from being rung shows at the other one.
+      return waiting.isEmpty() ? null : takeBack(0, e);
     }
-    outstanding[slot] = null;
-    free.add(slot);
-    return status == 0
-        ? () -> request.sink.success(result)
-        : () -> request.sink.error(NvmeException.failed(request.command, status));
+    return stopped.isEmpty() ? fill() : null;
   }
 
-  /** Ends every command that was not answered; the controller no longer works on this pair. */
-  void end(String reason) {
-    List<Request> all = new ArrayList<>();
-    synchronized (this) {
-      ended = reason;
-      all.addAll(waiting);
-      waiting.clear();
-      for (int i = 0; i < depth; i++) {
-        if (outstanding[i] != null) {
-          all.add(outstanding[i]);
-          outstanding[i] = null;
-          free.add(i);
+  private Request<?> answered(int at) {
+    int slot = Short.toUnsignedInt(completions.getShort(at + 12));
+    if (slot >= depth || outstanding[slot] == null) {
+      return null;
+    }
+    int status = Short.toUnsignedInt(completions.getShort(at + 14)) >> 1;
+    Request<?> request = outstanding[slot];
+    request.result = completions.getInt(at);
+    outstanding[slot] = null;
+    if (!aborting[slot]) {
+      free[freeCount++] = slot;
+    }
+    return done(request, status == 0 ? null : failure(request, status), null);
+  }
+
+  private NvmeException failure(Request<?> request, int status) {
+    return request.expired && (status & 0x7ff) == StatusCodes.ABORT_REQUESTED
+        ? timedOut(request)
+        : new NvmeException.Failed(request.command(), status);
+  }
+
+  /** Whether there are commands that the controller has not answered, or not got yet. */
+  synchronized boolean busy() {
+    return !waiting.isEmpty() || hasOutstanding();
+  }
+
+  private boolean hasOutstanding() {
+    for (Request<?> request : outstanding) {
+      if (request != null) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Looks for commands that take too long. The slots of those that just do are added to a list, to be aborted.
+   *
+   * @return whether there are any that take too long although they were to be aborted a while ago
+   */
+  synchronized boolean expire(long now, List<Integer> toAbort) {
+    boolean hung = false;
+    for (int slot = 0; slot < depth; slot++) {
+      Request<?> request = outstanding[slot];
+      if (request != null && now - request.deadline >= 0) {
+        hung |= request.expired;
+        if (!request.expired) {
+          request.expired = true;
+          request.deadline = now + limit;
+          aborting[slot] = true;
+          toAbort.add(slot);
         }
       }
     }
-    all.forEach(request -> request.sink.error(new NvmeException.Aborted(request.command, reason)));
+    return hung;
   }
 
-  /** Starts over, with empty queues. */
-  synchronized void restart() {
+  /** The Abort command that names a slot has ended: the slot may be used for another command, if its own is answered. */
+  void abortEnded(int slot) {
+    Request<?> failed = null;
+    synchronized (this) {
+      if (aborting[slot]) {
+        aborting[slot] = false;
+        if (outstanding[slot] == null) {
+          free[freeCount++] = slot;
+          failed = stopped.isEmpty() ? fill() : null;
+        }
+      }
+    }
+    Request.finish(failed);
+  }
+
+  /** Takes no more commands, and ends those that were not sent. Those that were go on. */
+  void stop(String reason, Throwable why) {
+    Request<?> failed = null;
+    synchronized (this) {
+      stopped = reason;
+      cause = why;
+      while (!waiting.isEmpty()) {
+        failed = ended(waiting.remove(), failed);
+      }
+    }
+    Request.finish(failed);
+  }
+
+  /** Ends every command; the controller no longer works on this pair. */
+  void end(String reason, Throwable why) {
+    stop(reason, why);
+    Request<?> failed = null;
+    synchronized (this) {
+      for (int slot = 0; slot < depth; slot++) {
+        if (outstanding[slot] != null) {
+          failed = ended(outstanding[slot], failed);
+          outstanding[slot] = null;
+        }
+      }
+      emptySlots();
+    }
+    Request.finish(failed);
+  }
+
+  private void emptySlots() {
+    for (freeCount = 0; freeCount < depth; freeCount++) {
+      free[freeCount] = depth - 1 - freeCount;
+      aborting[freeCount] = false;
+    }
+  }
+
+  /** Starts over, with empty queues that take no commands yet. */
+  synchronized void clear() {
     for (int i = 0; i < entries() * COMPLETION; i += 8) {
-      completionEntries.putLong(i, 0);
+      completions.putLong(i, 0);
     }
     tail = 0;
     head = 0;
     phase = 1;
-    ended = "";
+  }
+
+  /** Takes commands from now on. */
+  synchronized void open() {
+    stopped = "";
+    cause = null;
+  }
+
+  /** Frees the memory; the controller no longer works on this pair. */
+  Mono<Void> free() {
+    return Mono.<Void>fromRunnable(() -> {
+          synchronized (this) {
+            freed = true;
+          }
+        })
+        .thenMany(Flux.fromIterable(new ArrayList<>(memory)))
+        .concatMap(DmaBuffer::free)
+        .then();
   }
 }
