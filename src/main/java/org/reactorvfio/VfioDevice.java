@@ -463,6 +463,8 @@ public final class VfioDevice {
           LOG.info("the kernel asks for {} back: closing it", name());
           return close();
         })
+        // A device that is closed at once is asked for by nobody.
+        .onErrorResume(VfioDevice::isGone, e -> Mono.empty())
         .subscribe(null, e -> LOG.warn("giving " + name() + " back failed", e));
   }
 
@@ -484,7 +486,7 @@ public final class VfioDevice {
             migration.close(),
             operators.release(),
             session.close())
-        .concatMapDelayError(step -> step.onErrorResume(this::isLost, e -> Mono.empty()))
+        .concatMapDelayError(step -> step.onErrorResume(VfioDevice::isGone, e -> Mono.empty()))
         .then()
         .doFinally(end -> ended());
   }
@@ -495,8 +497,11 @@ public final class VfioDevice {
     resets.tryEmitComplete();
   }
 
-  /** A device that has gone cannot be asked to stop; what this process holds of it is given back all the same. */
-  private boolean isLost(Throwable e) {
-    return e instanceof DeviceLostException;
+  /**
+   * A device that has gone, or whose table was closed, cannot be asked to stop; what this process holds of it is given back all
+   * the same.
+   */
+  private static boolean isGone(Throwable e) {
+    return e instanceof DeviceLostException || e instanceof DeviceClosedException;
   }
 }
