@@ -8,10 +8,9 @@ import org.reactorvfio.PciAddress;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.VfioOptions;
 import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
-import reactor.core.publisher.Mono;
-import reactor.core.scheduler.Schedulers;
 import reactor.util.Logger;
 import reactor.util.Loggers;
 
@@ -89,8 +88,7 @@ public final class KernelTransports {
 
   /** Opening may take 100 ms and more: the kernel resets the device. */
   private static VfioTransport blocking(Callable<KernelDevice> open) {
-    return () -> Mono.<VfioOperations>fromCallable(open)
-        .subscribeOn(Schedulers.boundedElastic())
+    return () -> SerialCalls.<VfioOperations>once(open::call)
         .doOnDiscard(KernelDevice.class, device -> device.close().subscribe());
   }
 

@@ -31,6 +31,14 @@ public final class SerialCalls {
     });
   }
 
+  /**
+   * Describes a call that waits for no others. Unlike a callable that is subscribed to on a scheduler, it discards a value that
+   * is too late for a cancelled subscriber: what was opened can be closed.
+   */
+  public static <T> Mono<T> once(Callable<T> call) {
+    return Mono.defer(() -> new SerialCalls().run(call));
+  }
+
   private void start() {
     try {
       Schedulers.boundedElastic().schedule(this::drain);

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -134,6 +135,19 @@ class SerialCallsTest {
         .expectComplete()
         .verify(LIMIT);
     assertThat(discarded).containsExactly("blocker");
+  }
+
+  @Test
+  void aCallOfItsOwnIsDiscardedToo() throws Exception {
+    Blocker blocker = new Blocker();
+    CompletableFuture<Object> discarded = new CompletableFuture<>();
+    var subscription = SerialCalls.once(blocker::call)
+        .doOnDiscard(String.class, discarded::complete)
+        .subscribe();
+    await(blocker.begun);
+    subscription.dispose();
+    blocker.released.countDown();
+    assertThat(discarded).succeedsWithin(LIMIT).isEqualTo("blocker");
   }
 
   @Test
