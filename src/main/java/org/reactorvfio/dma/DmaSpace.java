@@ -15,12 +15,12 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Mapping;
 import org.reactorvfio.linux.Syscalls;
+import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
-import reactor.core.scheduler.Schedulers;
 
 /**
  * A device's address space for DMA: allocates memory that the device may use, and gives the device access to memory of the
@@ -37,6 +37,7 @@ import reactor.core.scheduler.Schedulers;
  */
 public final class DmaSpace {
   private static final String ALLOCATE = "DMA allocate";
+  private static final int LARGEST_POOL = 1 << 20;
 
   private final VfioOperations operations;
   private final Mono<IovaAllocator> addresses;
@@ -115,14 +116,14 @@ public final class DmaSpace {
    * Allocates buffers of one size, to be taken and given back at no cost.
    *
    * @param size the size of each in bytes, from 1
-   * @param count how many, from 1; together less than 2 GiB. Each begins at a multiple of 64 bytes, a cache line, or of the
+   * @param count how many, from 1 to 2^20; together less than 2 GiB. Each begins at a multiple of 64 bytes, a cache line, or of the
    *     size, rounded up to a power of two, if that is less than a page
    * @return the pool, which the caller frees, or {@link #close()} does
    */
   public Mono<DmaPool> pool(int size, int count) {
-    if (size < 1 || count < 1) {
+    if (size < 1 || count < 1 || count > LARGEST_POOL) {
       return Mono.error(() -> new IllegalArgumentException(
-          "a pool has at least one buffer of at least one byte, not " + count + " of " + size));
+          "a pool has 1 to 2^20 buffers of at least one byte, not " + count + " of " + size));
     }
     if (!operations.isolated()) {
       return Mono.error(() -> new NoIommuException(
@@ -374,6 +375,6 @@ public final class DmaSpace {
   }
 
   private static <T> Mono<T> blocking(Callable<T> call) {
-    return Mono.fromCallable(call).subscribeOn(Schedulers.boundedElastic());
+    return SerialCalls.once(call);
   }
 }
