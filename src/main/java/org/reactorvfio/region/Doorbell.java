@@ -1,10 +1,12 @@
 package org.reactorvfio.region;
 
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
@@ -36,14 +38,25 @@ public final class Doorbell {
   /** Registers a doorbell with an eventfd of its own, or with a duplicate of another. */
   static Mono<Doorbell> register(
       VfioOperations operations, int region, long offset, int width, long value, int fd) {
-    return Mono.defer(() -> {
-          Doorbell doorbell = create(operations, region, offset, width, value, fd);
-          return operations
-              .ioEventFd(doorbell.registration)
-              .thenReturn(doorbell)
-              .doOnError(e -> doorbell.forget());
-        })
+    // Looking at somebody's descriptor, and making one, are system calls.
+    return SerialCalls.once(() -> create(operations, region, offset, width, value, fd))
+        .flatMap(doorbell -> doorbell.register(operations))
         .doOnDiscard(Doorbell.class, doorbell -> doorbell.close().subscribe(null, e -> {}));
+  }
+
+  /** A cancellation that is earlier than the registration's end takes it away again, if it was made. */
+  private Mono<Doorbell> register(VfioOperations operations) {
+    AtomicBoolean decided = new AtomicBoolean();
+    return operations
+        .ioEventFd(registration)
+        .thenReturn(this)
+        .doOnNext(made -> decided.set(true))
+        .doOnError(e -> forget())
+        .doOnCancel(() -> {
+          if (decided.compareAndSet(false, true)) {
+            close().subscribe(null, e -> {});
+          }
+        });
   }
 
   private static Doorbell create(
@@ -91,7 +104,7 @@ public final class Doorbell {
   }
 
   /**
-   * Takes the doorbell away. Closing twice does nothing.
+   * Takes the doorbell away, and closes its eventfd, which outlives the device if this is not called. Closing twice does nothing.
    *
    * @return ends when rings write nothing any more
    */
