@@ -83,15 +83,16 @@ public final class LowPower {
    */
   public Mono<Void> sleepUntilWoken() {
     return Mono.usingWhen(
-        Mono.fromCallable(this::fallAsleep)
-            .flatMap(sleeper -> feature(Features.LOW_POWER_ENTRY_WITH_WAKEUP, sleeper.request())
-                .onErrorMap(this::explained)
-                .doOnError(e -> sleeper.watch.end())
-                .thenReturn(sleeper)),
-        sleeper -> Mono.firstWithSignal(
-            sleeper.woken.asMono(), sleeper.ended.asMono(), closed.then(Mono.error(this::closed))),
+        Mono.fromCallable(this::prepare),
+        sleeper -> feature(Features.LOW_POWER_ENTRY_WITH_WAKEUP, sleeper.request())
+            .onErrorMap(this::explained)
+            .then(Mono.firstWithSignal(
+                sleeper.woken.asMono(),
+                sleeper.ended.asMono(),
+                closed.then(Mono.error(this::closed)))),
         sleeper -> Mono.fromRunnable(sleeper.watch::end),
         (sleeper, e) -> Mono.fromRunnable(sleeper.watch::end),
+        // Whether the device was let sleep already or not.
         sleeper -> exit().onErrorComplete().then(Mono.fromRunnable(sleeper.watch::end)));
   }
 
@@ -102,7 +103,7 @@ public final class LowPower {
     }
   }
 
-  private Sleeper fallAsleep() {
+  private Sleeper prepare() {
     Sinks.Empty<Void> woken = Sinks.empty();
     try {
       EventFd eventFd = EventFd.create();
