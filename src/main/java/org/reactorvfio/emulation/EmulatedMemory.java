@@ -112,9 +112,14 @@ final class EmulatedMemory {
       throw new LinuxException("dirty pages", EINVAL);
     }
     BitSet bits = new BitSet();
-    for (int i = 0; i < pages; i++) {
-      bits.set(i, dirty.remove(first + (long) i * page));
-    }
+    dirty.removeIf(address -> {
+      long at = Long.divideUnsigned(address - first, page);
+      boolean inside = Long.compareUnsigned(at, pages) < 0;
+      if (inside) {
+        bits.set((int) at);
+      }
+      return inside;
+    });
     return new DirtyPages(first, size, page, bits);
   }
 

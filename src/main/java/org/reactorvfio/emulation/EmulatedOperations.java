@@ -105,6 +105,9 @@ final class EmulatedOperations implements VfioOperations {
   @Override
   public Mono<Integer> read(int region, long offset, ByteBuffer destination) {
     return call("read of " + Regions.name(region), () -> {
+      if (destination.isReadOnly()) {
+        throw new IllegalArgumentException("nothing can be read into a read-only buffer");
+      }
       int count = extent(region, offset, destination.remaining(), false);
       for (int done = 0; done < count; ) {
         long at = offset + done;
@@ -207,6 +210,9 @@ final class EmulatedOperations implements VfioOperations {
             String.format(
                 "0x%x bytes at 0x%x of %s cannot be mapped", size, offset, Regions.name(region)),
             "read and write the region");
+      }
+      if (offset % PAGE != 0) {
+        throw new LinuxException("mmap", EINVAL);
       }
       return new EmulatedMapping(this, region, offset, size);
     });

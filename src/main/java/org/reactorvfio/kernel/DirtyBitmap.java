@@ -9,6 +9,9 @@ import org.reactorvfio.operations.DirtyPages;
 
 /** A bitmap that the kernel fills: a bit for each page of a range, in words of 64. */
 final class DirtyBitmap {
+  /** The kernel takes more, for a bitmap of 256 MiB; this one has 16 MiB, and covers 512 GiB of the smallest pages. */
+  private static final long LARGEST = 1 << 27;
+
   private final long iova;
   private final long size;
   private final long pageSize;
@@ -24,7 +27,7 @@ final class DirtyBitmap {
   /** A bitmap of zeros. What is not whole pages, or too much for one bitmap, is refused as the kernel refuses it. */
   static DirtyBitmap of(long iova, long size, long pageSize) throws LinuxException {
     long pages = size / pageSize;
-    if (size <= 0 || (iova | size) % pageSize != 0 || pages > Integer.MAX_VALUE) {
+    if (size <= 0 || (iova | size) % pageSize != 0 || pages > LARGEST) {
       throw new LinuxException("dirty pages", Errno.EINVAL);
     }
     return new DirtyBitmap(

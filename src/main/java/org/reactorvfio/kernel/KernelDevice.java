@@ -246,6 +246,9 @@ final class KernelDevice implements VfioOperations {
   /** Moves bytes between a buffer and a region, never beyond the region: behind its end the descriptor has the next one. */
   private int transfer(int region, long offset, ByteBuffer buffer, boolean write)
       throws LinuxException {
+    if (!write && buffer.isReadOnly()) {
+      throw new IllegalArgumentException("nothing can be read into a read-only buffer");
+    }
     RegionInfo info = askRegionInfo(region);
     if (info.size() == 0 || (write ? !info.writable() : !info.readable())) {
       throw new NotSupportedException(
@@ -534,7 +537,13 @@ final class KernelDevice implements VfioOperations {
 
   @Override
   public Mono<Long> unmapDma(long iova, long size) {
-    return call("DMA unmap", () -> dma.unmap(iova, size));
+    return call("DMA unmap", () -> {
+      // An IOAS takes the largest size for everything there is.
+      if (size <= 0 || Long.compareUnsigned(iova + size - 1, iova) < 0) {
+        throw new LinuxException("DMA unmap", Errno.EINVAL);
+      }
+      return dma.unmap(iova, size);
+    });
   }
 
   @Override

@@ -14,6 +14,9 @@ public final class DmaMapping {
       throw new IllegalArgumentException(
           "only a direct buffer stays where it is: a heap buffer cannot be mapped for DMA");
     }
+    if (memory.isReadOnly() && deviceWrites) {
+      throw new IllegalArgumentException("a device cannot be let write a read-only buffer");
+    }
     this.memory = memory;
     this.iova = iova;
     this.deviceReads = deviceReads;

@@ -255,7 +255,7 @@ public interface VfioOperations {
    * Tells what the device has written since tracking began, or since this was last asked for the same addresses.
    *
    * @param iova the first address, a multiple of the page size
-   * @param size the size in bytes, a multiple of the page size
+   * @param size the size in bytes, a multiple of the page size, at most 2^27 pages
    * @return the dirty pages
    */
   default Mono<DirtyPages> dirtyPages(long iova, long size) {
