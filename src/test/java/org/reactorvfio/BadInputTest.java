@@ -1,106 +1,57 @@
 package org.reactorvfio;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.ByteBuffer;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
-import java.util.Random;
-import java.util.UUID;
-import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.LongStream;
+import java.util.stream.Stream;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.reactorvfio.contract.BadInput;
+import org.reactorvfio.contract.Draw;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.emulation.EmulatedDevice;
+import org.reactorvfio.emulation.EmulatedSlot;
 import org.reactorvfio.emulation.RegisterHandler;
-import org.reactorvfio.linux.TestEventFds;
-import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.irq.Interrupt;
+import org.reactorvfio.irq.Vectors;
+import org.reactorvfio.irq.WaitStrategy;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.operations.FeatureRequest;
 import org.reactorvfio.operations.IoEventFd;
 import org.reactorvfio.operations.IrqSet;
-import org.reactorvfio.operations.MappedRegion;
-import org.reactorvfio.operations.VfioOperations;
-import org.reactorvfio.region.Doorbell;
-import reactor.core.Exceptions;
-import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import reactor.core.scheduler.Schedulers;
 import reactor.test.StepVerifier;
 
-/**
- * Sequences of calls with arguments that are often wrong, in any order, from several threads, and with the device closed or
- * unplugged in between: every call ends, every refusal is typed, and nothing is left behind. A seed gives the same calls again.
- */
+/** Bad input on emulated devices, which do what hardware does meanwhile, at any moment; the lab has the same on real ones. */
+@Timeout(300)
 class BadInputTest {
   private static final Duration LIMIT = Duration.ofSeconds(30);
   private static final int CALLS = 150;
-  private static final long[] NASTY = {
-    0,
-    1,
-    2,
-    3,
-    4,
-    5,
-    7,
-    8,
-    63,
-    64,
-    255,
-    256,
-    4095,
-    4096,
-    4097,
-    8192,
-    65_536,
-    -1,
-    -2,
-    -8,
-    -4096,
-    Integer.MAX_VALUE,
-    Integer.MIN_VALUE,
-    Integer.MAX_VALUE + 1L,
-    Long.MAX_VALUE,
-    Long.MIN_VALUE,
-    0xfee0_0000L,
-    0xfee0_1000L,
-    0xffff_ffff_f000L,
-    1L << 48,
-    Long.MAX_VALUE - 4095
-  };
 
-  private static final class Numbers {
-    private final Random random;
+  private BadInput input;
 
-    Numbers(long seed) {
-      random = new Random(seed);
-    }
-
-    long any() {
-      return NASTY[random.nextInt(NASTY.length)];
-    }
-
-    int number() {
-      return (int) any();
-    }
-
-    /** Mostly few, so that now and then something works. */
-    int small() {
-      return random.nextInt(4) == 0 ? number() : random.nextInt(6);
-    }
-
-    boolean chance(int of) {
-      return random.nextInt(of) == 0;
-    }
-
-    int below(int bound) {
-      return random.nextInt(bound);
-    }
+  @BeforeEach
+  void prepare() throws LinuxException {
+    input = new BadInput(true);
   }
 
-  private static EmulatedDevice function(Numbers numbers) {
+  @AfterEach
+  void release() {
+    input.close();
+  }
+
+  private static EmulatedDevice function(Draw draw) {
     EmulatedDevice.Builder builder = EmulatedDevice.builder(1, 2)
         .memoryBar(0, 8192)
         .registerBar(2, 16, device -> new RegisterHandler() {
@@ -117,167 +68,174 @@ class BadInputTest {
         .intx()
         .msi(4)
         .msix(8)
-        .availableVectors(6);
-    if (numbers.chance(2)) {
+        .availableVectors(draw.of(1, 6, 100));
+    if (draw.chance(2)) {
       builder.pciExpress();
     }
-    if (numbers.chance(2)) {
+    if (draw.chance(2)) {
       builder.fixedMsix();
     }
-    if (numbers.chance(2)) {
+    if (draw.chance(2)) {
       builder.resettable(() -> {});
+    }
+    if (draw.chance(2)) {
+      builder.slot(new EmulatedSlot());
     }
     return builder.build();
   }
 
   static LongStream seeds() {
-    return LongStream.rangeClosed(1, 60);
+    return BadInput.seeds(50);
   }
 
   @ParameterizedTest
   @MethodSource("seeds")
   void everyCallEndsAndEveryRefusalIsTyped(long seed) {
-    Numbers numbers = new Numbers(seed);
-    EmulatedDevice function = function(numbers);
+    Draw draw = new Draw(~seed);
+    EmulatedDevice function = function(draw);
+    AtomicBoolean done = new AtomicBoolean();
+    boolean unplugged = draw.chance(8);
+    Mono<Void> hardware = Mono.<Void>fromRunnable(() -> {
+          for (int i = 0; i < 2_000 && !done.get(); i++) {
+            move(function, draw);
+          }
+          if (unplugged) {
+            function.unplug();
+          }
+        })
+        .subscribeOn(Schedulers.boundedElastic())
+        .cache();
     VfioDevice device = Vfio.open(function).block(LIMIT);
-    List<Mono<?>> calls = new ArrayList<>();
-    for (int i = 0; i < CALLS; i++) {
-      Mono<?> call = call(device, function, numbers);
-      calls.add(numbers.chance(3) ? call.subscribeOn(Schedulers.parallel()) : call);
+    hardware.subscribe();
+    try {
+      input.run(device, seed, CALLS);
+    } finally {
+      done.set(true);
+      hardware.block(LIMIT);
     }
-    boolean closes = numbers.chance(2);
-    Mono<Void> all = Flux.fromIterable(calls)
-        .index()
-        .flatMap(
-            numbered -> {
-              if (closes && numbered.getT1() == CALLS * 3 / 4) {
-                return device.close().onErrorResume(BadInputTest::typed);
-              }
-              return numbered.getT2().onErrorResume(BadInputTest::typed).then();
-            },
-            1 + numbers.below(8))
-        .then(Mono.defer(device::close))
-        .onErrorResume(BadInputTest::typed)
-        .then();
-    StepVerifier.create(all).as("seed " + seed).expectComplete().verify(LIMIT);
-    StepVerifier.create(device.onClose()).expectComplete().verify(LIMIT);
     assertThat(function.isOpen()).isFalse();
+    if (!unplugged) {
+      worksAsNew(function);
+    }
+  }
+
+  /** What a device does of its own. */
+  private static void move(EmulatedDevice function, Draw draw) {
+    ByteBuffer bytes = ByteBuffer.allocate(draw.below(64));
+    switch (draw.below(8)) {
+      case 0 -> function.assertIntx(draw.chance(2));
+      case 1 -> function.raiseMsix(draw.below(8));
+      case 2 -> function.raiseMsi(draw.below(4));
+      case 3 -> function.raiseError();
+      case 4 -> function.wake();
+      case 5 -> function.readMemory(draw.edge(), bytes);
+      case 6 -> function.writeMemory(draw.edge(), bytes);
+      default -> function.assertIntx(false);
+    }
+  }
+
+  private static void worksAsNew(EmulatedDevice function) {
+    VfioDevice device = Vfio.open(function).block(LIMIT);
+    Vectors msix = device.interrupts().msix();
+    device.config().enableBusMaster().then(msix.enable(1)).then(msix.trigger(0)).block(LIMIT);
+    StepVerifier.create(msix.vector(0).take(1).map(Interrupt::count))
+        .expectNext(1L)
+        .expectComplete()
+        .verify(LIMIT);
+    DmaBuffer buffer = device.dma().allocate(4096).block(LIMIT);
+    assertThat(function.writeMemory(buffer.iova(), ByteBuffer.allocate(4096))).isTrue();
+    device.close().block(LIMIT);
   }
 
   @Test
   void nothingIsLeftBehind() {
-    seeds().limit(3).forEach(this::everyCallEndsAndEveryRefusalIsTyped);
-    quiet();
-    long eventfds = TestEventFds.open("[eventfd]");
-    long epolls = TestEventFds.open("[eventpoll]");
-    seeds().limit(20).forEach(this::everyCallEndsAndEveryRefusalIsTyped);
-    quiet();
-    assertThat(TestEventFds.open("[eventfd]")).isLessThanOrEqualTo(eventfds);
-    assertThat(TestEventFds.open("[eventpoll]")).isLessThanOrEqualTo(epolls);
+    seeds().limit(2).forEach(this::everyCallEndsAndEveryRefusalIsTyped);
+    BadInput.Holdings before = BadInput.Holdings.count();
+    seeds().limit(12).forEach(this::everyCallEndsAndEveryRefusalIsTyped);
+    BadInput.Holdings.count().assertNoMoreThan(before);
   }
 
-  /** The loops end with their last source, a moment after the last device was closed. */
-  private static void quiet() {
-    StepVerifier.create(Mono.fromSupplier(() -> Thread.getAllStackTraces().keySet().stream()
-                .noneMatch(thread -> thread.getName().equals("vfio-loop")
-                    || thread.getName().equals("vfio-emulation")))
-            .filter(ended -> ended)
-            .repeatWhenEmpty(1000, rounds -> rounds.delayElements(Duration.ofMillis(10))))
-        .expectNext(true)
-        .expectComplete()
-        .verify(LIMIT);
+  static Stream<ThrowingCallable> refusedAtOnce() {
+    return Stream.of(
+        () -> PciAddress.parse(""),
+        () -> PciAddress.parse("0000:00:20.0"),
+        () -> PciAddress.parse("0000:00:00.8"),
+        () -> PciAddress.parse("../../etc"),
+        () -> new PciAddress(-1, 0, 0, 0),
+        () -> WaitStrategy.adaptive(Duration.ofNanos(-1)),
+        () -> FeatureRequest.get(0x1_0000, 0),
+        () -> FeatureRequest.get(0, -1),
+        () -> FeatureRequest.set(0, ByteBuffer.allocate(0x1_0000)),
+        () -> FeatureRequest.probe(-1),
+        () -> new IoEventFd(0, 1, 2, 0, -1),
+        () -> new IoEventFd(0, 0, 3, 0, -1),
+        () -> new IoEventFd(0, 0, 4, 0, -2),
+        () -> IrqSet.of(-1, IrqSet.Action.MASK, 0, 1),
+        () -> IrqSet.of(0, IrqSet.Action.MASK, Integer.MAX_VALUE, Integer.MAX_VALUE),
+        () -> IrqSet.assign(0, -1, 3),
+        () -> EmulatedDevice.builder(-1, 0),
+        () -> EmulatedDevice.builder(0, 0x1_0000),
+        () -> EmulatedDevice.builder(0, 0).memoryBar(6, 4096),
+        () -> EmulatedDevice.builder(0, 0).memoryBar(0, 100),
+        () -> EmulatedDevice.builder(0, 0).memoryBar(0, Long.MIN_VALUE),
+        () -> EmulatedDevice.builder(0, 0).memoryBar(0, 16).memoryBar(0, 16),
+        () -> EmulatedDevice.builder(0, 0).msi(3),
+        () -> EmulatedDevice.builder(0, 0).msix(2049),
+        () -> EmulatedDevice.builder(0, 0).msix(1).build().raiseMsix(1),
+        () -> EmulatedDevice.builder(0, 0).build().barMemory(0));
   }
 
-  private static <T> Mono<T> typed(Throwable e) {
-    Throwable failure = Exceptions.unwrap(e);
-    boolean expected = failure instanceof VfioException
-        || failure instanceof IllegalArgumentException
-        || failure instanceof IndexOutOfBoundsException
-        // What must be enabled or armed first, in Java's own term.
-        || (failure instanceof IllegalStateException
-            && String.valueOf(failure.getMessage()).matches(".* is not (enabled|armed) on .*"));
-    return expected ? Mono.empty() : Mono.error(new AssertionError("untyped: " + failure, failure));
+  @ParameterizedTest
+  @MethodSource
+  void refusedAtOnce(ThrowingCallable call) {
+    assertThatThrownBy(call)
+        .isInstanceOf(IllegalArgumentException.class)
+        .message()
+        .isNotBlank();
   }
 
-  /** A call whose arguments may be refused at once, or when it is subscribed to. */
-  private static Mono<?> deferred(Callable<Mono<?>> call) {
-    return Mono.defer(() -> {
-      try {
-        return call.call();
-      } catch (Exception e) {
-        return Mono.error(e);
+  @Test
+  void refusesDescriptorsThatAreNone() {
+    for (int fd : new int[] {-1, Integer.MIN_VALUE, 1_000_000, 0}) {
+      for (Mono<VfioDevice> open : List.of(
+          Vfio.openCdev("none", fd, fd, VfioOptions.defaults()),
+          Vfio.openGroup(PciAddress.parse("0000:00:00.0"), fd, fd, VfioOptions.defaults()))) {
+        StepVerifier.create(open)
+            .expectErrorMatches(
+                e -> e instanceof VfioException || e instanceof IllegalArgumentException)
+            .verify(LIMIT);
       }
-    });
-  }
-
-  private static Mono<?> call(VfioDevice device, EmulatedDevice function, Numbers n) {
-    VfioOperations table = device.operations();
-    int a = n.small();
-    int b = n.small();
-    int c = n.number();
-    long x = n.any();
-    long y = n.any();
-    boolean flag = n.chance(2);
-    return switch (n.below(40)) {
-      case 0 -> deferred(() -> table.regionInfo(c));
-      case 1 -> deferred(() -> table.irqInfo(c));
-      case 2 -> deferred(() -> table.read(a, x, ByteBuffer.allocate(64)));
-      case 3 -> deferred(() -> table.write(a, x, ByteBuffer.allocate(64)));
-      case 4 -> deferred(() -> table.map(a, x, y).doOnNext(mapped -> touch(mapped, x)));
-      case 5 -> deferred(() -> table.setIrqs(IrqSet.of(a, IrqSet.Action.TRIGGER, b, c)));
-      case 6 -> deferred(() -> table.setIrqs(IrqSet.where(a, IrqSet.Action.MASK, b, flag, !flag)));
-      case 7 -> deferred(() -> table.setIrqs(IrqSet.disable(c)));
-      case 8 -> deferred(() -> table.unmapDma(x, y));
-      case 9 -> deferred(() -> table.feature(FeatureRequest.get(c, a)));
-      case 10 -> deferred(() -> table.feature(FeatureRequest.set(a, ByteBuffer.allocate(b & 63))));
-      case 11 -> deferred(() -> table.ioEventFd(new IoEventFd(a, x, b, y, c)));
-      case 12 -> deferred(() -> table.dirtyPages(x, y));
-      case 13 -> deferred(table::unmapAllDma);
-      case 14 -> deferred(() -> device.bar(a).read32(x));
-      case 15 -> deferred(() -> device.bar(a).write64(x, y));
-      case 16 -> deferred(() -> device.region(c).map(x, y));
-      case 17 -> deferred(() -> device.bar(a).doorbell(x, b, y).flatMap(Doorbell::close));
-      case 18 -> deferred(() -> device.config().read32(c));
-      case 19 -> deferred(() -> device.config().write16(c, (short) x));
-      case 20 -> deferred(() -> device.dma().allocate(x));
-      case 21 -> deferred(() -> device.dma().allocate(4096).flatMap(DmaBuffer::free));
-      case 22 -> deferred(() -> device.dma().pool(c, a));
-      case 23 ->
-        deferred(() -> device
-            .dma()
-            .map(DmaMapping.readWrite(ByteBuffer.allocateDirect(8192).alignedSlice(4096), x)));
-      case 24 -> deferred(() -> device.interrupts().msix().enable(a));
-      case 25 -> deferred(() -> device.interrupts().msix().enable(c));
-      case 26 -> deferred(() -> device.interrupts().msix().arm(a));
-      case 27 -> deferred(() -> device.interrupts().msix().rearm(a));
-      case 28 -> deferred(() -> device.interrupts().msix().trigger(a, b));
-      case 29 -> deferred(() -> device.interrupts().msix().disable());
-      case 30 -> deferred(() -> device.interrupts().msi().enable(a));
-      case 31 -> deferred(() -> device.interrupts().msi().disarm(c));
-      case 32 -> deferred(() -> device.interrupts().intx().enable());
-      case 33 -> deferred(() -> device.interrupts().intx().unmask());
-      case 34 ->
-        deferred(() ->
-            device.interrupts().msix().vector(a).take(Duration.ofMillis(1)).then());
-      case 35 ->
-        deferred(() ->
-            device.interrupts().msi().autoEnabled(a).take(Duration.ofMillis(1)).then());
-      case 36 -> deferred(device::reset);
-      case 37 -> deferred(device::hotReset);
-      case 38 ->
-        deferred(() -> flag ? device.lowPower().enter() : device.setVfToken(new UUID(x, y)));
-      default ->
-        deferred(() -> Mono.fromRunnable(() -> {
-          function.assertIntx(flag);
-          function.raiseMsix(a & 7);
-          function.writeMemory(x, ByteBuffer.allocate(a & 63));
-        }));
-    };
-  }
-
-  private static void touch(MappedRegion mapped, long at) {
-    try (mapped) {
-      mapped.get32(at);
     }
+  }
+
+  @Test
+  void opensOnceAndClosesWhenItIsNotWaitedFor() {
+    EmulatedDevice function = function(new Draw(1));
+    VfioDevice device = Vfio.open(function).block(LIMIT);
+    StepVerifier.create(Vfio.open(function))
+        .expectError(DeviceBusyException.class)
+        .verify(LIMIT);
+    // A close that nobody waits for goes on.
+    device.close().subscribe().dispose();
+    StepVerifier.create(device.onClose()).expectComplete().verify(LIMIT);
+    for (int micros = 1; micros < 1_000; micros += 25) {
+      Mono<Object> use =
+          Mono.usingWhen(Vfio.open(function), opened -> Mono.never(), VfioDevice::close);
+      StepVerifier.create(use.take(Duration.ofNanos(1_000 * micros)))
+          .expectComplete()
+          .verify(LIMIT);
+      // Whether it was open already or not, it is closed in its order.
+      StepVerifier.create(Mono.fromSupplier(function::isOpen)
+              .filter(open -> !open)
+              .repeatWhenEmpty(3000, again -> again.delayElements(Duration.ofMillis(1))))
+          .expectNext(false)
+          .expectComplete()
+          .verify(LIMIT);
+    }
+    worksAsNew(function);
+    function.unplug();
+    StepVerifier.create(Vfio.open(function))
+        .expectError(DeviceNotFoundException.class)
+        .verify(LIMIT);
   }
 }
