@@ -1,11 +1,13 @@
 package org.reactorvfio.samples.nvme;
 
+import static java.nio.charset.StandardCharsets.US_ASCII;
+import static java.nio.file.StandardOpenOption.WRITE;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.io.BufferedReader;
+import java.io.FileReader;
 import java.io.IOException;
-import java.io.RandomAccessFile;
 import java.io.UncheckedIOException;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -126,11 +128,11 @@ class NvmeDriverLabTest {
         "{'execute': 'block_set_io_throttle', 'arguments': {'device': 'disk', 'bps': 0, 'bps_rd': 0, 'bps_wr': 0,"
             + " 'iops': %d, 'iops_rd': 0, 'iops_wr': 0}}%n",
         requests);
-    try (RandomAccessFile monitor =
-        new RandomAccessFile(Objects.requireNonNull(System.getenv("VFIO_LAB_QMP")), "rw")) {
-      monitor.write(command.replace('\'', '"').getBytes(StandardCharsets.US_ASCII));
+    String monitor = Objects.requireNonNull(System.getenv("VFIO_LAB_QMP"));
+    try (BufferedReader answers = new BufferedReader(new FileReader(monitor, US_ASCII))) {
+      Files.writeString(Path.of(monitor), command.replace('\'', '"'), WRITE);
       for (String line = ""; !line.contains("\"return\""); ) {
-        line = Objects.requireNonNull(monitor.readLine());
+        line = Objects.requireNonNull(answers.readLine());
         assertThat(line).doesNotContain("\"error\"");
       }
     }

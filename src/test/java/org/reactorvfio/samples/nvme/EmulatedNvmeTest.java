@@ -6,11 +6,14 @@ import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
 import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
+import org.reactorvfio.VfioException;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.samples.nvme.EmulatedNvme.Answers;
@@ -173,6 +176,39 @@ class EmulatedNvmeTest extends NvmeContract {
             assertThat(all).hasSize(3 * DEPTH).allMatch(e -> e instanceof NvmeException.Aborted))
         .expectComplete()
         .verify(LIMIT);
+  }
+
+  @Test
+  void endsEverythingWhenTheDeviceIsClosedMeanwhile() throws Exception {
+    for (boolean polled : new boolean[] {false, true}) {
+      Options options = Options.of(2, DEPTH).withTimeout(Duration.ofMillis(4));
+      reopen(polled ? options.byPolling() : options);
+      List<DmaBuffer> buffers = buffers(2 * DEPTH, PAGE);
+      AtomicBoolean stop = new AtomicBoolean();
+      CompletableFuture<Void> polling = CompletableFuture.runAsync(() -> {
+        while (!stop.get()) {
+          nvme.poll();
+        }
+      });
+      CompletableFuture<List<Throwable>> failures = Flux.fromIterable(buffers)
+          .flatMap(
+              buffer -> nvme.read(0, buffer)
+                  .repeat()
+                  .then(Mono.<Throwable>empty())
+                  .onErrorResume(Mono::just),
+              buffers.size())
+          .collectList()
+          .toFuture();
+      run(device.close());
+      assertThat(Mono.fromFuture(failures).block(LIMIT))
+          .hasSize(2 * DEPTH)
+          .allMatch(e -> e instanceof NvmeException || e instanceof VfioException);
+      stop.set(true);
+      polling.get(30, TimeUnit.SECONDS);
+      run(nvme.close());
+      device = open().block(LIMIT);
+      nvme = NvmeController.open(device, Options.of(2, DEPTH)).block(LIMIT);
+    }
   }
 
   @Test

@@ -64,6 +64,7 @@ final class NvmeController {
   private final Capabilities capabilities;
   private final MappedRegion registers;
   private final DmaBuffer scratch;
+  private final ByteBuffer data;
   private final QueuePair admin;
   private final List<QueuePair> pairs;
   private final Supplier<QueuePair> toAdmin;
@@ -124,6 +125,7 @@ final class NvmeController {
     this.capabilities = capabilities;
     this.registers = registers;
     this.scratch = scratch;
+    this.data = scratch.buffer();
     this.admin = all.get(0);
     this.pairs = all.subList(1, all.size());
     this.toAdmin = () -> admin;
@@ -199,6 +201,7 @@ final class NvmeController {
 
   private void deviceEnded() {
     running = false;
+    watches.dispose();
     endAll(loss == null ? "the closing of the device" : "the loss of the device", loss);
   }
 
@@ -378,10 +381,11 @@ final class NvmeController {
     pairs.forEach(QueuePair::clear);
     Vectors msix = device.interrupts().msix();
     Disposable.Composite all = Disposables.composite();
-    all.add(msix.vector(0).subscribe(signals -> admin.poll(), this::lost));
+    all.add(msix.vector(0)
+        .subscribe(signals -> admin.poll(), this::interruptsEnded, () -> interruptsEnded(null)));
     if (!options.polled()) {
       pairs.forEach(
-          pair -> all.add(msix.vector(pair.id()).subscribe(signals -> pair.poll(), this::lost)));
+          pair -> all.add(msix.vector(pair.id()).subscribe(signals -> pair.poll(), e -> {})));
     }
     interrupts.update(all);
     registers.set32(ADMIN_ATTRIBUTES, (admin.entries() - 1) << 16 | admin.entries() - 1);
@@ -390,9 +394,15 @@ final class NvmeController {
     registers.set32(CONFIGURATION, ENTRY_SIZES | ENABLE);
   }
 
-  /** The device closes itself now; what is to be ended is ended when it has. */
-  private void lost(Throwable cause) {
+  /**
+   * The device is being closed: its memory goes next. By then it is no bus master any more, but commands end when it is closed,
+   * in case somebody has only disabled its interrupts.
+   */
+  private void interruptsEnded(Throwable cause) {
     loss = cause;
+    running = false;
+    pairs.forEach(pair -> pair.seal("the end of the device's interrupts", cause));
+    admin.seal("the end of the device's interrupts", cause);
   }
 
   private static boolean isGone(Throwable e) {
@@ -400,7 +410,6 @@ final class NvmeController {
   }
 
   private Mono<Void> identify() {
-    ByteBuffer data = scratch.buffer();
     return Command.admin(toAdmin, Command.IDENTIFY, 0, scratch.iova(), 1, 0)
         .doOnNext(done -> {
           controller = ControllerIdentity.decode(data);

@@ -49,7 +49,9 @@ final class QueuePair {
   private int tail;
   private int head;
   private int phase = 1;
-  private boolean freed;
+
+  /** Whether the memory is not to be touched any more: it is freed, or about to be. */
+  private boolean sealed;
 
   /** Why no commands are taken; empty if they are. */
   private String stopped = "a controller that is not running";
@@ -223,7 +225,7 @@ final class QueuePair {
     Request<?> last = null;
     int count = 0;
     synchronized (this) {
-      while (!freed && count < depth && (status(head) & 1) == phase) {
+      while (!sealed && count < depth && (status(head) & 1) == phase) {
         // The phase says that the rest of the entry is there.
         VarHandle.acquireFence();
         Request<?> request = answered(head * COMPLETION);
@@ -368,6 +370,14 @@ final class QueuePair {
     Request.finish(failed);
   }
 
+  /** Takes no more commands and touches its memory no more, which is about to go. What was sent has not ended by that. */
+  void seal(String reason, Throwable why) {
+    synchronized (this) {
+      sealed = true;
+    }
+    stop(reason, why);
+  }
+
   private void emptySlots() {
     for (freeCount = 0; freeCount < depth; freeCount++) {
       free[freeCount] = depth - 1 - freeCount;
@@ -383,6 +393,7 @@ final class QueuePair {
     tail = 0;
     head = 0;
     phase = 1;
+    sealed = false;
   }
 
   /** Takes commands from now on. */
@@ -393,11 +404,7 @@ final class QueuePair {
 
   /** Frees the memory; the controller no longer works on this pair. */
   Mono<Void> free() {
-    return Mono.<Void>fromRunnable(() -> {
-          synchronized (this) {
-            freed = true;
-          }
-        })
+    return Mono.<Void>fromRunnable(() -> seal("the closing of the controller", null))
         .thenMany(Flux.fromIterable(new ArrayList<>(memory)))
         .concatMap(DmaBuffer::free)
         .then();
