@@ -34,8 +34,7 @@ public final class KernelTransports {
   /** Opens the device of a directory in sysfs through the kernel's interface of choice. */
   public static VfioTransport of(Path directory, VfioOptions options) {
     // Looked at when it is opened, as all else.
-    return () -> Mono.fromCallable(() -> SYSFS.device(directory))
-        .subscribeOn(Schedulers.boundedElastic())
+    return () -> SerialCalls.once(() -> SYSFS.device(directory))
         .flatMap(device -> of(device, options).open());
   }
 
