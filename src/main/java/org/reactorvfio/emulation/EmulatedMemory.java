@@ -178,8 +178,10 @@ final class EmulatedMemory {
         return false;
       }
       DmaMapping mapping = entry.getValue();
-      long left = entry.getKey() + mapping.size() - iova;
-      if (left <= 0 || !(write ? mapping.deviceWrites() : mapping.deviceReads())) {
+      long inside = iova - entry.getKey();
+      long left = mapping.size() - inside;
+      if (Long.compareUnsigned(inside, mapping.size()) >= 0
+          || !(write ? mapping.deviceWrites() : mapping.deviceReads())) {
         return false;
       }
       iova += Math.min(left, end - iova);

@@ -397,9 +397,12 @@ class EmulatedDeviceTest {
     ByteBuffer over = ByteBuffer.allocate(8);
     assertThat(function.readMemory(readable.iova() + 4092, over)).isFalse();
     assertThat(over.position()).isZero();
+    // Addresses are unsigned: half of them are beyond every mapping, not before.
+    assertThat(function.readMemory(Long.MIN_VALUE + 4096, over)).isFalse();
+    assertThat(function.readMemory(-8, over)).isFalse();
     run(readable.free());
     assertThat(function.readMemory(readable.iova(), ByteBuffer.allocate(1))).isFalse();
-    assertThat(function.refusedAccesses()).isEqualTo(4);
+    assertThat(function.refusedAccesses()).isEqualTo(6);
   }
 
   // ---- interrupts, beyond what SET_IRQS answers
