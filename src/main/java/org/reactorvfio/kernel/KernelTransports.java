@@ -11,8 +11,6 @@ import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.SerialCalls;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
-import reactor.core.publisher.Mono;
-import reactor.core.scheduler.Schedulers;
 import reactor.util.Logger;
 import reactor.util.Loggers;
 
