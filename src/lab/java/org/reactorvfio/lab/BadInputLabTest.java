@@ -67,7 +67,7 @@ class BadInputLabTest {
     BadInput.Holdings before = BadInput.Holdings.count();
     BadInput.seeds(SEEDS)
         .forEach(seed -> input.run(LabDevice.open(variable, backend), seed, CALLS));
-    BadInput.Holdings.count().assertNoMoreThan(before);
+    before.assertNoMoreNow();
   }
 
   private static void triggered(Vectors vectors) {

@@ -171,7 +171,8 @@ class FaultsTest {
         new Use(Operation.MAP, () -> device.bar(0).map()),
         new Use(Operation.RESET, device::reset),
         new Use(Operation.HOT_RESET_INFO, device::hotResetInfo),
-        new Use(Operation.HOT_RESET, device::hotReset),
+        // The front door would ask first whom it reaches.
+        new Use(Operation.HOT_RESET, () -> device.operations().hotReset()),
         new Use(Operation.FEATURE, () -> device.lowPower().enter()),
         new Use(Operation.IO_EVENT_FD, () -> device.bar(0).doorbell(0, 4, 1)),
         new Use(Operation.MAP_DMA, () -> device.dma().allocate(4096)),

@@ -10,6 +10,8 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -456,20 +458,27 @@ class MigrationTest {
   }
 
   @Test
-  void moveBringsWhatChangedWhileItWasUnderWay() {
+  void moveBringsWhatChangedWhileItWasUnderWay() throws InterruptedException {
     fill(source);
     VfioDevice device = open(source);
     Migration to = open(target).migration();
     AtomicInteger written = new AtomicInteger();
 
+    BaseSubscriber<MigrationProgress> move = new BaseSubscriber<>() {};
+    CountDownLatch cancelled = new CountDownLatch(1);
+    source.onState = () -> {
+      if (source.state == PRE_COPY) {
+        move.cancel();
+        cancelled.countDown();
+      }
+    };
     device
         .migration()
         .migrateTo(to, MigrationOptions.defaults().withChunkSize(16))
-        .filter(progress -> progress.phase() == Phase.PRE_COPY)
-        .take(3)
-        .blockLast(LIMIT);
+        .subscribe(move);
+    assertThat(cancelled.await(LIMIT.toSeconds(), TimeUnit.SECONDS)).isTrue();
     run(device.migration().settled());
-    // Cancelled by take: the device goes on, and is moved for good now while its driver writes.
+    // Cancelled: the device goes on, and is moved for good now while its driver writes.
     assertThat(source.works()).isTrue();
     source.onState = () -> {
       if (source.state == PRE_COPY) {
@@ -627,13 +636,12 @@ class MigrationTest {
     VfioDevice to = open(target);
     Flux<MigrationProgress> slowly =
         from.migration().migrateTo(to.migration(), MigrationOptions.defaults().withChunkSize(1));
-    StepVerifier.create(slowly
-            .doOnNext(progress -> {
-              if (progress.bytes() == 5) {
-                to.close().subscribe();
-              }
-            })
-            .then())
+    target.onState = () -> {
+      if (target.state == RESUMING) {
+        to.close().subscribe();
+      }
+    };
+    StepVerifier.create(slowly.then())
         .expectErrorSatisfies(e -> assertThat(e)
             .isInstanceOfSatisfying(
                 MigrationFailedException.class,
@@ -643,13 +651,14 @@ class MigrationTest {
     run(to.onClose());
 
     VfioDevice again = open(target);
+    target.onState = () -> {};
+    source.onState = () -> {
+      if (source.state == PRE_COPY) {
+        source.device.unplug();
+      }
+    };
     StepVerifier.create(from.migration()
             .migrateTo(again.migration(), MigrationOptions.defaults().withChunkSize(1))
-            .doOnNext(progress -> {
-              if (progress.bytes() == 30) {
-                source.device.unplug();
-              }
-            })
             .then())
         .expectErrorSatisfies(e -> assertThat(e)
             .isInstanceOfSatisfying(MigrationFailedException.class, failed -> {
