@@ -2,10 +2,13 @@ package org.reactorvfio;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Consumer;
 import org.reactorvfio.operations.DelegatingOperations;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.MappedRegion;
+import org.reactorvfio.operations.MigrationData;
+import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.Operation;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
@@ -40,6 +43,11 @@ final class DeviceSession extends DelegatingOperations {
     return open("DMA map").then(super.mapDma(mapping));
   }
 
+  @Override
+  public Mono<Optional<MigrationData>> setMigrationState(MigrationState target) {
+    return open("migration").then(super.setMigrationState(target));
+  }
+
   private <T> Mono<T> watched(Mono<T> operation) {
     return operation.doOnError(DeviceLostException.class, onLost);
   }
@@ -69,7 +77,7 @@ final class DeviceSession extends DelegatingOperations {
     return Mono.error(closed("mmap"));
   }
 
-  /** Refuses new mappings from now on. */
+  /** Refuses new mappings, and changes of the state of migration, from now on. */
   synchronized void beginClose() {
     closing = true;
   }
