@@ -98,9 +98,12 @@ public final class Doorbell {
     }
   }
 
+  /** Once: a failed registration may have been cancelled as well, and the number may be another descriptor's by then. */
   private synchronized void forget() {
-    closed = true;
-    eventFd.close();
+    if (!closed) {
+      closed = true;
+      eventFd.close();
+    }
   }
 
   /**
