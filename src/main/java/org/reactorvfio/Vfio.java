@@ -101,8 +101,10 @@ public final class Vfio {
    * @return the open device
    */
   public static Mono<VfioDevice> open(VfioTransport transport, VfioOptions options) {
-    return transport
-        .open()
+    return options
+        .addressSpace()
+        .map(transport::open)
+        .orElseGet(transport::open)
         .flatMap(operations -> VfioDevice.over(operations, options))
         .doOnDiscard(VfioOperations.class, operations -> forget(operations.close()))
         .doOnDiscard(VfioDevice.class, device -> forget(device.close()));

@@ -10,6 +10,7 @@ import java.util.UUID;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.irq.InterruptLoop;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.vendor.VendorOperator;
 
 /** How a device is opened. Immutable: each {@code with} method gives a changed copy. */
@@ -32,6 +33,7 @@ public final class VfioOptions {
   private final @Nullable UUID vfToken;
   private final boolean unsafeNoIommu;
   private final OperatorChoice operators;
+  private final @Nullable AddressSpace addressSpace;
 
   private VfioOptions(Draft draft) {
     this.backend = Objects.requireNonNull(draft.backend, "backend");
@@ -40,6 +42,7 @@ public final class VfioOptions {
     this.vfToken = draft.vfToken;
     this.unsafeNoIommu = draft.unsafeNoIommu;
     this.operators = draft.operators;
+    this.addressSpace = draft.addressSpace;
   }
 
   /** What the next options are made of: the defaults, or a copy in which one thing is changed. */
@@ -53,6 +56,8 @@ public final class VfioOptions {
     boolean unsafeNoIommu;
     OperatorChoice operators = OperatorChoice.NONE;
 
+    @Nullable AddressSpace addressSpace;
+
     Draft() {}
 
     Draft(VfioOptions options) {
@@ -62,6 +67,7 @@ public final class VfioOptions {
       this.vfToken = options.vfToken;
       this.unsafeNoIommu = options.unsafeNoIommu;
       this.operators = options.operators;
+      this.addressSpace = options.addressSpace;
     }
   }
 
@@ -137,6 +143,18 @@ public final class VfioOptions {
    */
   public VfioOptions withUnsafeNoIommu(boolean value) {
     return with(draft -> draft.unsafeNoIommu = value);
+  }
+
+  /**
+   * Names an address space to open the device into, which others are or will be in as well. Without one the device has an address
+   * space of its own, with a group's other devices: {@link org.reactorvfio.dma.DmaSpace#addressSpace()} gives it.
+   *
+   * @param value the address space
+   * @return the changed copy
+   */
+  public VfioOptions withAddressSpace(AddressSpace value) {
+    Objects.requireNonNull(value, "address space");
+    return with(draft -> draft.addressSpace = value);
   }
 
   /**
@@ -230,5 +248,14 @@ public final class VfioOptions {
    */
   public boolean unsafeNoIommu() {
     return unsafeNoIommu;
+  }
+
+  /**
+   * Returns the address space.
+   *
+   * @return the address space to open the device into, if one was named
+   */
+  public Optional<AddressSpace> addressSpace() {
+    return Optional.ofNullable(addressSpace);
   }
 }

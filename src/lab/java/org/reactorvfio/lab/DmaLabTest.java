@@ -26,7 +26,6 @@ import org.reactorvfio.dma.DmaPool;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
-import org.reactorvfio.region.Region;
 import reactor.core.publisher.Mono;
 import reactor.test.StepVerifier;
 
@@ -34,14 +33,6 @@ import reactor.test.StepVerifier;
 @Tag("lab")
 @Timeout(120)
 class DmaLabTest {
-  private static final long DMA_SOURCE = 0x80;
-  private static final long DMA_DESTINATION = 0x88;
-  private static final long DMA_COUNT = 0x90;
-  private static final long DMA_COMMAND = 0x98;
-  private static final long EDU_BUFFER = 0x40000;
-  private static final int RUN = 1;
-  private static final int TO_MEMORY = 2;
-
   private final List<VfioDevice> opened = new ArrayList<>();
 
   private VfioDevice open(Backend backend) {
@@ -54,17 +45,6 @@ class DmaLabTest {
   @AfterEach
   void close() {
     opened.forEach(device -> LabDevice.run(device.close()));
-  }
-
-  private static void copy(VfioDevice edu, long from, long to, int bytes, int direction) {
-    Region registers = edu.bar(0);
-    LabDevice.run(registers
-        .write64(DMA_SOURCE, from)
-        .then(registers.write64(DMA_DESTINATION, to))
-        .then(registers.write64(DMA_COUNT, bytes))
-        .then(registers.write64(DMA_COMMAND, RUN | direction)));
-    LabDevice.eventually(
-        () -> (LabDevice.get(registers.read64(DMA_COMMAND)) & RUN) == 0, "the copy ends");
   }
 
   @ParameterizedTest
@@ -81,8 +61,8 @@ class DmaLabTest {
     assertThat(pool.take()).isNull();
     for (int i = 0; i < pool.size(); i += 9) {
       int to = pool.size() - 1 - i;
-      copy(edu, slots.get(i).iova(), EDU_BUFFER, 4, 0);
-      copy(edu, EDU_BUFFER, slots.get(to).iova() + 4, 4, TO_MEMORY);
+      EduDma.copy(edu, slots.get(i).iova(), EduDma.BUFFER, 4, 0);
+      EduDma.copy(edu, EduDma.BUFFER, slots.get(to).iova() + 4, 4, EduDma.TO_MEMORY);
       assertThat(slots.get(to).buffer().getInt(4)).isEqualTo(0x5a5a_0000 | i);
     }
     slots.forEach(DmaPool.Slot::release);
@@ -107,8 +87,8 @@ class DmaLabTest {
       assertThat(buffer.size()).isEqualTo(2 * huge);
       assertThat(buffer.iova() % huge).isZero();
       buffer.buffer().putInt((int) huge, 0x0b16_b16b);
-      copy(edu, buffer.iova() + huge, EDU_BUFFER, 4, 0);
-      copy(edu, EDU_BUFFER, buffer.iova(), 4, TO_MEMORY);
+      EduDma.copy(edu, buffer.iova() + huge, EduDma.BUFFER, 4, 0);
+      EduDma.copy(edu, EduDma.BUFFER, buffer.iova(), 4, EduDma.TO_MEMORY);
       assertThat(buffer.buffer().getInt(0)).isEqualTo(0x0b16_b16b);
       LabDevice.run(buffer.free());
       assertThatThrownBy(buffer::buffer).isInstanceOf(IllegalStateException.class);
@@ -175,13 +155,20 @@ class DmaLabTest {
         .verify(LabDevice.LONG);
     assertThat(LabDevice.get(edu.dma().startDirtyTracking()))
         .isEqualTo(DirtyPages.Tracker.ADDRESS_SPACE);
-    copy(edu, EDU_BUFFER, buffer.iova() + 4096, 4, TO_MEMORY);
+    EduDma.copy(edu, EduDma.BUFFER, buffer.iova() + 4096, 4, EduDma.TO_MEMORY);
     // A type 1 container sees no writes: everything that is mapped may be dirty.
     assertThat(LabDevice.get(edu.dma().dirtyPages(buffer)).ranges())
         .containsExactly(new DmaInfo.IovaRange(buffer.iova(), buffer.iova() + buffer.size() - 1));
     StepVerifier.create(edu.operations().dirtyPages(buffer.iova() + 1, 4096))
         .expectError(VfioException.class)
         .verify(LabDevice.LONG);
+    DmaMapping mine = DmaMapping.readWrite(
+        ByteBuffer.allocateDirect(3 * 4096).alignedSlice(4096).slice(0, 8192), 0x1000_0000);
+    LabDevice.run(edu.dma().map(mine));
+    EduDma.copy(edu, EduDma.BUFFER, mine.iova(), 4, EduDma.TO_MEMORY);
+    assertThat(LabDevice.get(edu.dma().unmapDirty(mine)).ranges())
+        .containsExactly(new DmaInfo.IovaRange(mine.iova(), mine.iova() + 8191));
+    assertThat(LabDevice.get(edu.operations().unmapDma(mine.iova(), 8192))).isZero();
     LabDevice.run(edu.dma().stopDirtyTracking().then(Mono.empty()));
   }
 }

@@ -3,28 +3,44 @@ package org.reactorvfio.dma;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.List;
-import org.reactorvfio.linux.Mapping;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.PhysicalRange;
 import reactor.core.publisher.Mono;
 
 /**
- * Memory that both this process and a device use. Pinned; it stays where it is until it is freed. Threads may share it; the
+ * Memory that both this process and a device use, with all devices in its address space. Pinned; it stays where it is until it is freed. Threads may share it; the
  * order of accesses is theirs to see to: {@link java.lang.invoke.VarHandle#releaseFence()} before a doorbell is rung, {@link
  * java.lang.invoke.VarHandle#acquireFence()} behind the sign that the device has written.
  */
 public final class DmaBuffer {
   private final Lease lease;
-  private final Mapping memory;
+  private final BufferMemory.Hold hold;
+  private final @Nullable AddressSpace space;
 
-  DmaBuffer(Lease lease, Mapping memory) {
+  /**
+   * Creates a buffer.
+   *
+   * @param space the address space that it is mapped in, if others can be in it
+   */
+  DmaBuffer(Lease lease, BufferMemory.Hold hold, @Nullable AddressSpace space) {
     this.lease = lease;
-    this.memory = memory;
+    this.hold = hold;
+    this.space = space;
+  }
+
+  BufferMemory memory() {
+    return hold.memory();
+  }
+
+  @Nullable AddressSpace space() {
+    return space;
   }
 
   /**
    * Returns the memory.
    *
-   * <p>Using the buffer, or a view of it, after {@link #free()} does no harm to other memory, but is a programming error: the
+   * <p>Using the buffer, or a view of it, after {@link #free()} (of this and of all that share its memory) does no harm to other memory, but is a programming error: the
    * JVM reports it by an {@link InternalError}, out of the access or, in compiled code, soon after it, with unknown values
    * read meanwhile. That holds for the buffer's own get, put, equals and hashCode and for VarHandles. Code that goes to the
    * bare address ends the process: checksums ({@code CRC32}, {@code Adler32}), {@code Deflater}, {@link ByteBuffer#mismatch} on
@@ -34,7 +50,7 @@ public final class DmaBuffer {
    * @throws IllegalStateException if the memory was freed
    */
   public ByteBuffer buffer() {
-    if (memory.released()) {
+    if (hold.released()) {
       throw new IllegalStateException("the DMA buffer was freed");
     }
     return lease.mapping().memory().order(ByteOrder.LITTLE_ENDIAN);
@@ -89,6 +105,6 @@ public final class DmaBuffer {
 
   @Override
   public String toString() {
-    return "DmaBuffer[" + lease.mapping() + (memory.released() ? ", freed]" : "]");
+    return "DmaBuffer[" + lease.mapping() + (hold.released() ? ", freed]" : "]");
   }
 }

@@ -1,12 +1,16 @@
 package org.reactorvfio.dma;
 
 import java.nio.ByteBuffer;
-import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.OptionalLong;
-import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Function;
+import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.AddressSpaceConflictException;
+import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NoIommuException;
 import org.reactorvfio.NotSupportedException;
@@ -16,8 +20,11 @@ import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Mapping;
 import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.loop.SerialCalls;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.DirtyPages;
+import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.IommuInfo;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
@@ -32,28 +39,29 @@ import reactor.core.publisher.Mono;
  * NoIommuException}.
  *
  * <p>Every method only describes the operation; each subscription performs it once. A cancelled subscription that was not
- * answered leaves nothing mapped. Threads may share an instance; one device has one, since two would not know of each
- * other's addresses.
+ * answered leaves nothing mapped. Threads may share an instance. All instances over devices of one
+ * address space hand out addresses together; over a device that is in none, there must be one instance only.
  */
 public final class DmaSpace {
   private static final String ALLOCATE = "DMA allocate";
   private static final int LARGEST_POOL = 1 << 20;
 
   private final VfioOperations operations;
-  private final Mono<IovaAllocator> addresses;
 
-  // Guards the fields below and every use of the allocator.
-  private final Object lock = new Object();
-  private final Set<Lease> leases = new LinkedHashSet<>();
+  // Guarded by this.
+  private @Nullable AddressSpace space;
+  private Mappings mappings;
   private boolean closed;
+  private boolean moving;
+
+  /** How many mappings are being made or taken back. */
+  private int inFlight;
 
   private DmaSpace(VfioOperations operations) {
     this.operations = Objects.requireNonNull(operations, "operations");
-    // Asked for once; a failure is not kept.
-    this.addresses = Mono.defer(operations::dmaInfo)
-        .map(IovaAllocator::new)
-        .onErrorMap(NotSupportedException.class, this::noService)
-        .cacheInvalidateIf(value -> false);
+    this.space = operations.addressSpace().orElse(null);
+    this.mappings = Mappings.of(space);
+    mappings.join(this);
   }
 
   /**
@@ -64,6 +72,16 @@ public final class DmaSpace {
    */
   public static DmaSpace over(VfioOperations operations) {
     return new DmaSpace(operations);
+  }
+
+  /**
+   * Returns the address space that the device is in: another device that is opened into it ({@code
+   * VfioOptions.withAddressSpace}) has the same memory at the same addresses.
+   *
+   * @return the address space; empty if the device's transport shares none
+   */
+  public synchronized Optional<AddressSpace> addressSpace() {
+    return Optional.ofNullable(space);
   }
 
   /**
@@ -104,12 +122,40 @@ public final class DmaSpace {
   }
 
   private Mono<DmaBuffer> allocate(long size, DeviceAccess access, long hugePage) {
-    return addresses
-        .flatMap(space -> blocking(() -> reserve(space, size, access, hugePage)))
-        .flatMap(allocation -> allocation.lease().establish().thenReturn(allocation.buffer()))
-        .doOnDiscard(
-            Allocation.class,
-            allocation -> allocation.lease().end().subscribe(nothing -> {}, failure -> {}));
+    return Mono.defer(() -> {
+      Place place = place();
+      return addresses(place)
+          .flatMap(free -> blocking(() -> reserve(place, free, size, access, hugePage)))
+          .flatMap(DmaSpace::establish)
+          .doOnDiscard(Allocation.class, DmaSpace::giveUp);
+    });
+  }
+
+  private static Mono<DmaBuffer> establish(Allocation allocation) {
+    return allocation.lease().establish().thenReturn(allocation.buffer());
+  }
+
+  private static void giveUp(Allocation allocation) {
+    allocation.lease().end().subscribe(nothing -> {}, failure -> {});
+  }
+
+  /**
+   * Gives this device access to a buffer of another address space, at an address of its own. Where both are beside each other in one
+   * iommufd ({@code AddressSpace.Builder.beside}), the memory is not pinned again, nor counted. Within one address space that is not
+   * needed: there a buffer is every device's.
+   *
+   * @param buffer the other's buffer
+   * @param access what this device may do with it
+   * @return a buffer over the same memory, which lives until both are freed
+   */
+  public Mono<DmaBuffer> share(DmaBuffer buffer, DeviceAccess access) {
+    return Mono.defer(() -> {
+      Place place = place();
+      return addresses(place)
+          .map(free -> reserveShared(place, free, buffer, access))
+          .flatMap(DmaSpace::establish)
+          .doOnDiscard(Allocation.class, DmaSpace::giveUp);
+    });
   }
 
   /**
@@ -182,7 +228,10 @@ public final class DmaSpace {
    * @return ends when the device may use the memory
    */
   public Mono<Void> map(DmaMapping mapping) {
-    return addresses.flatMap(space -> reserve(space, mapping).establish());
+    return Mono.defer(() -> {
+      Place place = place();
+      return addresses(place).flatMap(free -> reserve(place, free, mapping).establish());
+    });
   }
 
   /**
@@ -194,34 +243,114 @@ public final class DmaSpace {
    */
   public Mono<Void> unmap(DmaMapping mapping) {
     return Mono.defer(() -> {
-      synchronized (lock) {
-        return leases.stream()
-            .filter(lease -> lease.mapping() == mapping)
-            .findFirst()
-            .map(Lease::end)
-            .orElse(Mono.empty());
-      }
+      Lease lease = current().find(mapping);
+      return lease == null ? Mono.empty() : lease.end();
     });
   }
 
   /**
-   * Takes all memory back from the device and frees what was allocated. Stop the device first. Nothing can be allocated or
-   * mapped afterwards. Closing twice does nothing.
+   * Takes memory back that {@link #map} gave to the device, and tells what the device has written there since that was last asked.
+   * Dirty tracking must be on. Stop the device's use of the memory first.
+   *
+   * @param mapping what was mapped
+   * @return its dirty pages; empty if it is not mapped
+   */
+  public Mono<DirtyPages> unmapDirty(DmaMapping mapping) {
+    return Mono.defer(() -> {
+      Lease lease = current().find(mapping);
+      return lease == null
+          ? Mono.empty()
+          : lease.endDirty(inSpace(() -> operations.unmapDirtyDma(mapping.iova(), mapping.size())));
+    });
+  }
+
+  /**
+   * Moves the device to another address space, at once. Buffers stay where they were allocated: those of an address space that this
+   * device was the last one in are gone. Only between address spaces that are beside each other in one iommufd, or of emulated devices.
+   *
+   * @param target the other address space
+   * @return ends when the device is there; {@link org.reactorvfio.AddressSpaceConflictException} if it cannot be, {@link
+   *     NotSupportedException} if the back end moves no devices, {@link DeviceBusyException} while memory is being mapped or freed
+   */
+  public Mono<Void> moveTo(AddressSpace target) {
+    return Mono.defer(() -> {
+      beginMove();
+      // Cached: it goes on when its subscriber cancels.
+      return operations
+          .attach(target)
+          .then(Mono.<Void>fromRunnable(() -> moved(target)))
+          // Before whoever waits for it is told.
+          .doOnTerminate(this::endMove)
+          .cache();
+    });
+  }
+
+  private synchronized void beginMove() {
+    requireOpen("DMA move");
+    if (moving || inFlight > 0) {
+      throw new DeviceBusyException(
+          "DMA move",
+          operations.name(),
+          Errno.EBUSY,
+          "memory is being mapped or freed",
+          "move the device when that has ended");
+    }
+    moving = true;
+  }
+
+  /** The device is elsewhere: nobody uses it for what it left, since whoever would is refused while it moves. */
+  private void moved(AddressSpace target) {
+    current().abandon(this);
+    Mappings next = Mappings.of(target);
+    next.join(this);
+    synchronized (this) {
+      space = target;
+      mappings = next;
+    }
+  }
+
+  private synchronized void endMove() {
+    moving = false;
+  }
+
+  /**
+   * Asks what the IOMMU in front of the device can do.
+   *
+   * @return what it can do; {@link NotSupportedException} if the device is not in an iommufd
+   */
+  public Mono<IommuInfo> iommu() {
+    return operations.iommuInfo();
+  }
+
+  /**
+   * Asks how far the limits are that mappings and memory are going to meet.
+   *
+   * @return the limits, as they are at subscription
+   */
+  public Mono<DmaLimits> limits() {
+    return info().flatMap(info -> blocking(() -> ProcessLimits.now(info.maximumMappings())));
+  }
+
+  /**
+   * Takes all memory back from the device and frees what was allocated; if other devices are in its address space, what is mapped there
+   * stays theirs, until it is freed or the last of them is closed. Stop the device first. Nothing can be allocated or mapped through
+   * this afterwards. Closing twice does nothing.
    *
    * @return ends when all is freed; if something could not be taken back from the device, the error, after all else was
    *     freed: closing may be tried again
    */
   public Mono<Void> close() {
     return Mono.defer(() -> {
-      List<Lease> all;
-      synchronized (lock) {
+      Mappings last;
+      synchronized (this) {
         closed = true;
-        all = List.copyOf(leases);
+        last = mappings;
       }
-      return Flux.fromIterable(all)
+      return Flux.fromIterable(last.leave(this))
           .concatMap(lease -> lease.end().then(Mono.<Throwable>empty()).onErrorResume(Mono::just))
           .reduce(DmaSpace::suppressing)
-          .flatMap(Mono::error);
+          .flatMap(Mono::<Void>error)
+          .doOnSuccess(done -> last.abandon(this));
     });
   }
 
@@ -234,42 +363,154 @@ public final class DmaSpace {
 
   private record Allocation(Lease lease, DmaBuffer buffer) {}
 
-  private Allocation reserve(IovaAllocator space, long size, DeviceAccess access, long hugePage) {
-    long alignment = Math.max(space.page(), hugePage);
+  /** Where the device is, at one moment. */
+  private record Place(@Nullable AddressSpace space, Mappings mappings) {}
+
+  /** Whether the device is where this takes it to be: another instance over the same device may have moved it. */
+  synchronized boolean isHere() {
+    return moving || operations.addressSpace().orElse(null) == space;
+  }
+
+  private synchronized Place place() {
+    if (!isHere()) {
+      throw new AddressSpaceConflictException(
+          "DMA map",
+          operations.name(),
+          0,
+          "the device was moved to another address space by other means",
+          "move it with the DmaSpace that is in use");
+    }
+    return new Place(space, mappings);
+  }
+
+  private synchronized Mappings current() {
+    return mappings;
+  }
+
+  private Mono<IovaAllocator> addresses(Place place) {
+    return place.mappings().addresses(this);
+  }
+
+  /** The properties of the address space, through this device. */
+  Mono<DmaInfo> info() {
+    return operations.dmaInfo().onErrorMap(NotSupportedException.class, this::noService);
+  }
+
+  /** Takes memory back through this device. */
+  Mono<Void> unmapNow(DmaMapping mapping) {
+    return inSpace(() -> operations.unmapDma(mapping.iova(), mapping.size())).then();
+  }
+
+  /** Does something in the address space that the device is in, which it must not leave meanwhile. Not to be cancelled. */
+  private <T> Mono<T> inSpace(Supplier<Mono<T>> work) {
+    return Mono.defer(() -> {
+      enter();
+      AtomicBoolean inside = new AtomicBoolean(true);
+      Runnable exit = () -> {
+        if (inside.compareAndSet(true, false)) {
+          exit();
+        }
+      };
+      // Before whoever waits for it is told: what is done next may be a move.
+      return work.get().doOnTerminate(exit).doOnCancel(exit);
+    });
+  }
+
+  private synchronized void enter() {
+    if (moving) {
+      throw new DeviceBusyException(
+          "DMA map",
+          operations.name(),
+          Errno.EBUSY,
+          "the device is moving to another address space",
+          "try again when it is there");
+    }
+    inFlight++;
+  }
+
+  private synchronized void exit() {
+    inFlight--;
+  }
+
+  private Allocation reserve(
+      Place place, IovaAllocator free, long size, DeviceAccess access, long hugePage) {
+    long alignment = Math.max(free.page(), hugePage);
     long rounded = size <= 0 ? -1 : (size + alignment - 1) & -alignment;
-    if (rounded <= 0 || rounded + padding(space) > Integer.MAX_VALUE) {
+    if (rounded <= 0 || rounded + padding(free) > Integer.MAX_VALUE) {
       throw new IllegalArgumentException(
           "a DMA buffer has 1 byte to less than 2 GiB, not " + size + " bytes");
     }
-    Mapping memory =
-        hugePage == 0 ? memory(rounded + padding(space)) : hugeMemory(rounded, hugePage);
+    BufferMemory memory =
+        hugePage == 0 ? memory(rounded + padding(free)) : hugeMemory(rounded, hugePage);
+    DmaMapping mapping = mapping(memory.bytes(free.page(), rounded), 0, access)
+        .withFile(memory.file(), memory.start(free.page()));
+    return allocation(
+        place, free, memory.hold(), mapping, alignment, placed -> mapFile(memory, placed));
+  }
+
+  /** Maps memory for the first time, while its file is open. */
+  private Mono<Void> mapFile(BufferMemory memory, DmaMapping mapping) {
+    Mono<Void> close = SerialCalls.once(() -> {
+      memory.closeFile();
+      return null;
+    });
+    return operations
+        .mapDma(mapping)
+        .then(close)
+        .onErrorResume(failure -> close.then(Mono.error(failure)));
+  }
+
+  private Allocation reserveShared(
+      Place place, IovaAllocator free, DmaBuffer buffer, DeviceAccess access) {
+    AddressSpace source = buffer.space();
+    return allocation(
+        place,
+        free,
+        buffer.memory().hold(),
+        // The file may be closed by now.
+        mapping(buffer.buffer(), 0, access),
+        free.page(),
+        placed -> source == null
+            ? operations.mapDma(placed)
+            : operations.shareDma(source, buffer.mappedAt(), placed));
+  }
+
+  private Allocation allocation(
+      Place place,
+      IovaAllocator free,
+      BufferMemory.@Nullable Hold hold,
+      DmaMapping memory,
+      long alignment,
+      Function<DmaMapping, Mono<Void>> map) {
+    if (hold == null) {
+      throw new IllegalStateException("the DMA buffer was freed");
+    }
     try {
-      synchronized (lock) {
+      return place.mappings().exclusively(() -> {
         requireOpen(ALLOCATE);
-        OptionalLong iova = space.allocate(rounded, alignment);
+        OptionalLong iova = free.allocate(memory.size(), alignment);
         if (iova.isEmpty()) {
           throw new VfioException(
               ALLOCATE,
               operations.name(),
               Errno.ENOSPC,
-              "no " + rounded + " addresses in a row are free in the device's address space",
+              "no " + memory.size() + " addresses in a row are free in the device's address space",
               "free buffers, or allocate smaller ones");
         }
-        DmaMapping mapping =
-            mapping(aligned(memory, space.page(), rounded), iova.getAsLong(), access);
-        Lease lease = lease(space, mapping, memory::release);
-        return new Allocation(lease, new DmaBuffer(lease, memory));
-      }
+        DmaMapping mapping = memory.at(iova.getAsLong());
+        Lease lease = lease(place.mappings(), free, mapping, map.apply(mapping), hold::release);
+        return new Allocation(lease, new DmaBuffer(lease, hold, place.space()));
+      });
     } catch (VfioException e) {
-      memory.release();
+      hold.release();
       throw e;
     }
   }
 
-  private Lease reserve(IovaAllocator space, DmaMapping mapping) {
-    synchronized (lock) {
+  private Lease reserve(Place place, IovaAllocator free, DmaMapping mapping) {
+    return place.mappings().exclusively(() -> {
       requireOpen("DMA map");
-      if (!space.reserve(mapping.iova(), mapping.size())) {
+      if (!free.reserve(mapping.iova(), mapping.size())) {
         throw new VfioException(
             "DMA map",
             operations.name(),
@@ -277,34 +518,26 @@ public final class DmaSpace {
             mapping + " overlaps another mapping, or addresses that the IOMMU cannot map",
             "choose addresses in a usable range (dmaInfo) that are not in use");
       }
-      return lease(space, mapping, () -> {});
-    }
+      return lease(place.mappings(), free, mapping, operations.mapDma(mapping), () -> {});
+    });
   }
 
-  /** Called with the lock held. */
-  private Lease lease(IovaAllocator space, DmaMapping mapping, Runnable release) {
+  /** Called with the mappings' lock held. */
+  private Lease lease(
+      Mappings owner, IovaAllocator free, DmaMapping mapping, Mono<Void> map, Runnable release) {
     Lease[] self = new Lease[1];
-    Lease lease = new Lease(operations, mapping, () -> {
+    Lease lease = new Lease(operations, mapping, inSpace(() -> map), owner.unmap(mapping), () -> {
       release.run();
-      synchronized (lock) {
-        if (leases.remove(self[0])) {
-          space.free(mapping.iova(), mapping.size());
-        }
-      }
+      owner.remove(self[0], free);
     });
     self[0] = lease;
-    leases.add(lease);
+    owner.add(lease);
     return lease;
   }
 
   /** What an IOMMU page that is larger than the page that mmap aligns to needs for its own alignment. */
   private static long padding(IovaAllocator space) {
     return space.page() > Mapping.ALIGNMENT ? space.page() : 0;
-  }
-
-  private static ByteBuffer aligned(Mapping memory, long page, long size) {
-    long start = (memory.address() + page - 1) & -page;
-    return memory.buffer().slice((int) (start - memory.address()), (int) size);
   }
 
   private static DmaMapping mapping(ByteBuffer memory, long iova, DeviceAccess access) {
@@ -315,11 +548,11 @@ public final class DmaSpace {
     };
   }
 
-  private Mapping memory(long size) {
+  private BufferMemory memory(long size) {
     return map(Syscalls.memfd("reactor-vfio-dma", size), size);
   }
 
-  private Mapping hugeMemory(long size, long page) {
+  private BufferMemory hugeMemory(long size, long page) {
     try {
       return map(Syscalls.memfdOfHugePages("reactor-vfio-dma", size, page), size);
     } catch (VfioException e) {
@@ -334,16 +567,15 @@ public final class DmaSpace {
     }
   }
 
-  private Mapping map(int fd, long size) {
+  private BufferMemory map(int fd, long size) {
     if (fd < 0) {
       throw failed(new LinuxException("memfd_create", -fd));
     }
     try {
-      return Mapping.map(fd, 0, size, true);
+      return new BufferMemory(Mapping.map(fd, 0, size, true), fd);
     } catch (LinuxException e) {
-      throw failed(e);
-    } finally {
       Syscalls.close(fd);
+      throw failed(e);
     }
   }
 
@@ -357,7 +589,7 @@ public final class DmaSpace {
         e);
   }
 
-  private void requireOpen(String operation) {
+  private synchronized void requireOpen(String operation) {
     if (closed) {
       throw new DeviceClosedException(
           operation, operations.name(), 0, "the DMA space was closed", "open the device again");

@@ -1,5 +1,6 @@
 package org.reactorvfio.dma;
 
+import java.util.List;
 import java.util.Map;
 import java.util.OptionalLong;
 import java.util.TreeMap;
@@ -23,6 +24,21 @@ final class IovaAllocator {
     }
     for (DmaInfo.IovaRange range : info.usableRanges()) {
       addWholePages(range.first(), range.last());
+    }
+  }
+
+  /** Leaves only those free that are in given ranges as well. */
+  void restrict(List<DmaInfo.IovaRange> ranges) {
+    TreeMap<Long, Long> before = new TreeMap<>(free);
+    free.clear();
+    for (DmaInfo.IovaRange range : ranges) {
+      before.forEach((first, last) -> {
+        long start = max(first, range.first());
+        long end = Long.compareUnsigned(last, range.last()) <= 0 ? last : range.last();
+        if (Long.compareUnsigned(start, end) <= 0) {
+          addWholePages(start, end);
+        }
+      });
     }
   }
 

@@ -1,9 +1,11 @@
 package org.reactorvfio.dma;
 
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NoIommuException;
+import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.PhysicalRange;
 import org.reactorvfio.operations.VfioOperations;
@@ -18,6 +20,7 @@ import reactor.core.scheduler.Schedulers;
 final class Lease {
   private final VfioOperations operations;
   private final DmaMapping mapping;
+  private final Mono<Void> unmap;
   private final Runnable release;
   private final Mono<Void> established;
   private @Nullable Mono<Void> ending;
@@ -25,14 +28,23 @@ final class Lease {
   /**
    * Describes a lease; nothing happens yet.
    *
+   * @param operations whose it is
+   * @param map gives the device the memory
+   * @param unmap takes it back
    * @param release what to do, once, on a thread that may block, when the device no longer has the memory
    */
-  Lease(VfioOperations operations, DmaMapping mapping, Runnable release) {
+  Lease(
+      VfioOperations operations,
+      DmaMapping mapping,
+      Mono<Void> map,
+      Mono<Void> unmap,
+      Runnable release) {
     this.operations = operations;
     this.mapping = mapping;
+    this.unmap = unmap;
     this.release = release;
     // Cached: it goes on when its subscriber cancels, so that its end is always known.
-    this.established = Mono.defer(() -> operations.mapDma(mapping)).cache();
+    this.established = map.cache();
   }
 
   DmaMapping mapping() {
@@ -77,6 +89,19 @@ final class Lease {
 
   /** Takes the memory back from the device, then releases it. A failure leaves it mapped and may be tried again. */
   Mono<Void> end() {
+    return end(unmap);
+  }
+
+  /** The same, with another way to unmap, which tells what was written; empty if others have ended it. */
+  Mono<DirtyPages> endDirty(Mono<DirtyPages> unmapDirty) {
+    return Mono.defer(() -> {
+      AtomicReference<@Nullable DirtyPages> pages = new AtomicReference<>();
+      return end(unmapDirty.doOnNext(pages::set).then())
+          .then(Mono.defer(() -> Mono.justOrEmpty(pages.get())));
+    });
+  }
+
+  private Mono<Void> end(Mono<Void> unmapping) {
     return Mono.defer(() -> {
       synchronized (this) {
         Mono<Void> running = ending;
@@ -84,7 +109,7 @@ final class Lease {
           running = established
               .thenReturn(true)
               .onErrorReturn(false)
-              .flatMap(mapped -> mapped ? unmap() : Mono.empty())
+              .flatMap(mapped -> mapped ? unmapping : Mono.empty())
               .then(Mono.<Void>fromRunnable(release).subscribeOn(Schedulers.boundedElastic()))
               .doOnError(failure -> forgetFailedEnd())
               .cache();
@@ -93,14 +118,6 @@ final class Lease {
         return running;
       }
     });
-  }
-
-  private Mono<Void> unmap() {
-    return operations
-        .unmapDma(mapping.iova(), mapping.size())
-        .then()
-        // A closed device has no address space any more.
-        .onErrorResume(DeviceClosedException.class, closed -> Mono.empty());
   }
 
   private synchronized void forgetFailedEnd() {

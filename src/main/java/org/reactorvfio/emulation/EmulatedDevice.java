@@ -6,12 +6,17 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.AddressSpaceConflictException;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceNotFoundException;
+import org.reactorvfio.kernel.SharedSpace;
 import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.MigrationSupport;
@@ -39,7 +44,9 @@ public final class EmulatedDevice implements VfioTransport {
   private final Object lock = new Object();
   private final EmulatedConfigSpace config;
   private final EmulatedIrqs irqs;
-  private final EmulatedMemory memory;
+  private final DmaInfo reach;
+  private final EmulatedDirtyLog dirtyLog = new EmulatedDirtyLog();
+  private final AtomicLong refused = new AtomicLong();
   private final EmulatedIoEventFds ioEventFds = new EmulatedIoEventFds(this);
   private final EmulatedPower power = new EmulatedPower();
   private final @Nullable EmulatedSlot slot;
@@ -50,11 +57,17 @@ public final class EmulatedDevice implements VfioTransport {
   // Guarded by the lock.
   private boolean open;
   private boolean gone;
+  private boolean detached;
+
+  // Written under the lock.
+  private volatile EmulatedMemory memory;
+  private volatile AddressSpace space = AddressSpace.create();
 
   private EmulatedDevice(Builder spec) {
     this.name = spec.name;
     this.onReset = spec.onReset;
-    this.memory = new EmulatedMemory(spec.addressSpace);
+    this.reach = spec.addressSpace;
+    this.memory = new EmulatedMemory(reach);
     this.irqs = new EmulatedIrqs(spec, lock, this::messagesChanged);
     for (int i = 0; i < bars.length; i++) {
       Bar.Plan plan = spec.bars[i];
@@ -104,11 +117,16 @@ public final class EmulatedDevice implements VfioTransport {
 
   @Override
   public Mono<VfioOperations> open() {
-    return Mono.<VfioOperations>fromCallable(this::openNow)
+    return Mono.defer(() -> open(AddressSpace.create()));
+  }
+
+  @Override
+  public Mono<VfioOperations> open(AddressSpace into) {
+    return Mono.<VfioOperations>fromCallable(() -> openNow(into))
         .doOnDiscard(EmulatedOperations.class, operations -> operations.close().subscribe());
   }
 
-  private EmulatedOperations openNow() {
+  private EmulatedOperations openNow(AddressSpace into) throws LinuxException {
     synchronized (lock) {
       if (gone) {
         throw new DeviceNotFoundException(
@@ -118,9 +136,39 @@ public final class EmulatedDevice implements VfioTransport {
         throw new DeviceBusyException(
             "open", name, Errno.EBUSY, "it is open already", "close it first");
       }
+      join(into);
       open = true;
       return new EmulatedOperations(this);
     }
+  }
+
+  private void join(AddressSpace into) throws LinuxException {
+    SharedSpace behind = SharedSpace.of(into);
+    EmulatedMemory joined =
+        behind.join(EmulatedMemory.class, name, () -> new EmulatedMemory(reach));
+    try {
+      joined.admit(name, reach, into.allowedRanges());
+    } catch (AddressSpaceConflictException e) {
+      behind.leave(into);
+      throw e;
+    }
+    memory = joined;
+    space = into;
+    detached = false;
+  }
+
+  /** The driver moves the device to another address space, or puts it back into its own. */
+  void attach(AddressSpace target) throws LinuxException {
+    AddressSpace before = space;
+    if (target != before) {
+      join(target);
+      SharedSpace.of(before).leave(before);
+    }
+    detached = false;
+  }
+
+  void detach() {
+    detached = true;
   }
 
   /**
@@ -219,7 +267,7 @@ public final class EmulatedDevice implements VfioTransport {
    *     device's access would be stopped by the IOMMU. False, too, while the device is stopped for its migration
    */
   public boolean readMemory(long iova, ByteBuffer destination) {
-    return busMaster() ? memory.read(iova, destination) : memory.refuse();
+    return counted(reachesMemory() && memory.read(iova, destination));
   }
 
   /**
@@ -230,7 +278,14 @@ public final class EmulatedDevice implements VfioTransport {
    * @return true if the bytes were written; false as for {@link #readMemory}
    */
   public boolean writeMemory(long iova, ByteBuffer source) {
-    return busMaster() ? memory.write(iova, source) : memory.refuse();
+    return counted(reachesMemory() && memory.write(iova, source, dirtyLog));
+  }
+
+  private boolean counted(boolean done) {
+    if (!done) {
+      refused.incrementAndGet();
+    }
+    return done;
   }
 
   /**
@@ -262,7 +317,7 @@ public final class EmulatedDevice implements VfioTransport {
    * @return the number of refused accesses since the device was built
    */
   public long refusedAccesses() {
-    return memory.refused();
+    return refused.get();
   }
 
   /**
@@ -303,9 +358,12 @@ public final class EmulatedDevice implements VfioTransport {
     }
   }
 
-  private boolean busMaster() {
+  private boolean reachesMemory() {
     synchronized (lock) {
-      return !gone && working() && (config.command() & EmulatedConfigSpace.COMMAND_MASTER) != 0;
+      return !gone
+          && !detached
+          && working()
+          && (config.command() & EmulatedConfigSpace.COMMAND_MASTER) != 0;
     }
   }
 
@@ -351,6 +409,14 @@ public final class EmulatedDevice implements VfioTransport {
 
   EmulatedMemory memory() {
     return memory;
+  }
+
+  AddressSpace space() {
+    return space;
+  }
+
+  EmulatedDirtyLog dirtyLog() {
+    return dirtyLog;
   }
 
   EmulatedIoEventFds ioEventFds() {
@@ -427,7 +493,9 @@ public final class EmulatedDevice implements VfioTransport {
     irqs.close();
     ioEventFds.close();
     power.exit();
-    memory.clear();
+    memory.trackDirtyPages(dirtyLog, false);
+    memory = new EmulatedMemory(reach);
+    SharedSpace.of(space).leave(space);
     config.reset();
     configWritten();
     open = false;

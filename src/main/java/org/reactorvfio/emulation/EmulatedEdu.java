@@ -3,6 +3,7 @@ package org.reactorvfio.emulation;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.operations.VfioTransport;
 import reactor.core.publisher.Mono;
@@ -69,6 +70,11 @@ public final class EmulatedEdu implements VfioTransport {
   @Override
   public Mono<VfioOperations> open() {
     return device.open();
+  }
+
+  @Override
+  public Mono<VfioOperations> open(AddressSpace space) {
+    return device.open(space);
   }
 
   @Override

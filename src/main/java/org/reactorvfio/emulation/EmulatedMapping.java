@@ -1,5 +1,7 @@
 package org.reactorvfio.emulation;
 
+import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.operations.MappedRegion;
 
 /** A mapping of an emulated BAR: each access is one call of the registers behind it. */
@@ -8,13 +10,29 @@ final class EmulatedMapping implements MappedRegion {
   private final int region;
   private final long offset;
   private final long size;
+  private final @Nullable ByteBuffer plain;
   private volatile boolean closed;
 
-  EmulatedMapping(EmulatedOperations operations, int region, long offset, long size) {
+  /**
+   * Creates a mapping.
+   *
+   * @param plain the memory of the mapping, if it is nothing else
+   */
+  EmulatedMapping(
+      EmulatedOperations operations,
+      int region,
+      long offset,
+      long size,
+      @Nullable ByteBuffer plain) {
     this.operations = operations;
     this.region = region;
     this.offset = offset;
     this.size = size;
+    this.plain = plain;
+  }
+
+  @Nullable ByteBuffer plain() {
+    return plain;
   }
 
   private long get(long at, int width) {

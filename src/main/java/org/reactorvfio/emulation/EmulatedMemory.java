@@ -3,24 +3,28 @@ package org.reactorvfio.emulation;
 import static org.reactorvfio.linux.Errno.*;
 
 import java.nio.ByteBuffer;
+import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
-import java.util.Set;
+import java.util.Optional;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.NotSupportedException;
+import org.reactorvfio.kernel.SharedSpace;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
+import org.reactorvfio.operations.DmaInfo.IovaRange;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.MappedRegion;
 
 /**
- * The address space of an emulated device, with the rules of a type1v2 container. Unmapping waits for an access of the device,
- * so that the memory may be freed behind it.
+ * The address space of emulated devices, with the rules of a type1v2 container. Unmapping waits for an access of a device, so that the
+ * memory may be freed behind it.
  */
-final class EmulatedMemory {
+final class EmulatedMemory implements SharedSpace.Backing {
   /** As an Intel IOMMU: pages of 4 KiB, 2 MiB and 1 GiB, 48 bits but for the range that interrupts use. */
   static final DmaInfo INTEL = new DmaInfo(
       0x4020_1000,
@@ -29,19 +33,67 @@ final class EmulatedMemory {
           new DmaInfo.IovaRange(0xfef0_0000L, 0xffff_ffff_ffffL)),
       65_535);
 
-  private final DmaInfo info;
-  private final int page;
-  private final NavigableMap<Long, DmaMapping> mappings = new TreeMap<>(Long::compareUnsigned);
-  private long refused;
+  private final NavigableMap<Long, Entry> mappings = new TreeMap<>(Long::compareUnsigned);
+  private DmaInfo info;
+  private int page;
 
-  /** The first addresses of the pages that the device has written, while somebody keeps track. */
-  private final Set<Long> dirty = new HashSet<>();
-
-  private boolean tracking;
+  /** Memory, and where it is mapped. */
+  private record Entry(DmaMapping mapping, ByteBuffer bytes) {
+    long size() {
+      return mapping.size();
+    }
+  }
 
   EmulatedMemory(DmaInfo info) {
     this.info = info;
     this.page = Math.toIntExact(info.smallestPage());
+  }
+
+  /**
+   * Lets a device in, which may leave less that can be mapped than before.
+   *
+   * @param device its name, for messages
+   * @param reach what its IOMMU can map
+   * @param promised what must stay usable
+   */
+  synchronized void admit(String device, DmaInfo reach, List<IovaRange> promised) {
+    List<IovaRange> common = new ArrayList<>();
+    for (IovaRange range : info.usableRanges()) {
+      reach.usableRanges().stream()
+          .map(other -> overlap(range, other))
+          .flatMap(Optional::stream)
+          .forEach(common::add);
+    }
+    boolean fits = reach.smallestPage() <= page
+        && promised.stream().allMatch(range -> contains(common, range))
+        && mappings.values().stream()
+            .map(Entry::mapping)
+            .allMatch(m -> contains(common, new IovaRange(m.iova(), m.iova() + m.size() - 1)));
+    if (!fits) {
+      throw SharedSpace.conflict(
+          device,
+          EINVAL,
+          "addresses that are mapped or promised in the address space are reserved for the device, or out of its reach",
+          "use other addresses, or open the device into another address space",
+          null);
+    }
+    info = new DmaInfo(
+        (info.pageSizes() & reach.pageSizes()) | page,
+        common,
+        Math.min(info.maximumMappings(), reach.maximumMappings()));
+  }
+
+  private static Optional<IovaRange> overlap(IovaRange one, IovaRange other) {
+    long first =
+        Long.compareUnsigned(one.first(), other.first()) >= 0 ? one.first() : other.first();
+    long last = Long.compareUnsigned(one.last(), other.last()) <= 0 ? one.last() : other.last();
+    return Long.compareUnsigned(first, last) <= 0
+        ? Optional.of(new IovaRange(first, last))
+        : Optional.empty();
+  }
+
+  private static boolean contains(List<IovaRange> ranges, IovaRange range) {
+    return ranges.stream().anyMatch(usable -> usable.contains(range));
   }
 
   synchronized DmaInfo info() {
@@ -50,14 +102,15 @@ final class EmulatedMemory {
   }
 
   synchronized void map(DmaMapping mapping) throws LinuxException {
+    ByteBuffer bytes = bytes(mapping);
     long first = mapping.iova();
     long size = mapping.size();
     long last = first + size - 1;
     boolean usable = Long.compareUnsigned(first, last) <= 0
-        && info.usableRanges().stream()
-            .anyMatch(range -> Long.compareUnsigned(first, range.first()) >= 0
-                && Long.compareUnsigned(last, range.last()) <= 0);
-    if (!aligned(first, size) || !usable || mapping.memory().alignmentOffset(0, page) != 0) {
+        && contains(info.usableRanges(), new IovaRange(first, last));
+    // A device's own memory is where it is.
+    boolean placed = mapping.peer().isPresent() || mapping.memory().alignmentOffset(0, page) == 0;
+    if (!aligned(first, size) || !usable || !placed) {
       throw new LinuxException("VFIO_IOMMU_MAP_DMA", EINVAL);
     }
     if (overlapping(first, size)) {
@@ -66,7 +119,24 @@ final class EmulatedMemory {
     if (mappings.size() >= info.maximumMappings()) {
       throw new LinuxException("VFIO_IOMMU_MAP_DMA", ENOSPC);
     }
-    mappings.put(first, mapping);
+    mappings.put(first, new Entry(mapping, bytes));
+  }
+
+  private static ByteBuffer bytes(DmaMapping mapping) {
+    MappedRegion region = mapping.peer().orElse(null);
+    if (region == null) {
+      return mapping.memory();
+    }
+    ByteBuffer plain = region instanceof EmulatedMapping mapped ? mapped.plain() : null;
+    if (plain == null) {
+      throw new NotSupportedException(
+          "DMA map",
+          String.valueOf(region),
+          0,
+          "the region is no plain memory of an emulated device",
+          "map a BAR made by EmulatedDevice.Builder.memoryBar");
+    }
+    return plain;
   }
 
   private boolean aligned(long first, long size) {
@@ -74,7 +144,7 @@ final class EmulatedMemory {
   }
 
   private boolean overlapping(long first, long size) {
-    Map.Entry<Long, DmaMapping> before = mappings.floorEntry(first + size - 1);
+    Map.Entry<Long, Entry> before = mappings.floorEntry(first + size - 1);
     return before != null
         && Long.compareUnsigned(before.getKey() + before.getValue().size() - 1, first) >= 0;
   }
@@ -84,35 +154,35 @@ final class EmulatedMemory {
     if (!aligned(first, size) || wraps) {
       throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
     }
-    Map.Entry<Long, DmaMapping> atStart = mappings.lowerEntry(first);
-    Map.Entry<Long, DmaMapping> atEnd = mappings.floorEntry(first + size - 1);
+    Map.Entry<Long, Entry> atStart = mappings.lowerEntry(first);
+    Map.Entry<Long, Entry> atEnd = mappings.floorEntry(first + size - 1);
     if (reachesBeyond(atStart, first) || reachesBeyond(atEnd, first + size)) {
       throw new LinuxException("VFIO_IOMMU_UNMAP_DMA", EINVAL);
     }
-    NavigableMap<Long, DmaMapping> covered = mappings.subMap(first, true, first + size - 1, true);
-    long bytes = covered.values().stream().mapToLong(DmaMapping::size).sum();
+    NavigableMap<Long, Entry> covered = mappings.subMap(first, true, first + size - 1, true);
+    long bytes = covered.values().stream().mapToLong(Entry::size).sum();
     covered.clear();
     return bytes;
   }
 
   synchronized long unmapAll() {
-    long bytes = mappings.values().stream().mapToLong(DmaMapping::size).sum();
+    long bytes = mappings.values().stream().mapToLong(Entry::size).sum();
     mappings.clear();
     return bytes;
   }
 
-  synchronized void trackDirtyPages(boolean on) {
-    tracking = on;
-    dirty.clear();
+  synchronized void trackDirtyPages(EmulatedDirtyLog log, boolean on) {
+    log.track(on);
   }
 
-  synchronized DirtyPages dirtyPages(long first, long size) throws LinuxException {
+  synchronized DirtyPages dirtyPages(EmulatedDirtyLog log, long first, long size)
+      throws LinuxException {
     long pages = Long.divideUnsigned(size, page);
-    if (!tracking || !aligned(first, size) || pages > Integer.MAX_VALUE) {
+    if (!log.on() || !aligned(first, size) || pages > Integer.MAX_VALUE) {
       throw new LinuxException("dirty pages", EINVAL);
     }
     BitSet bits = new BitSet();
-    dirty.removeIf(address -> {
+    log.takeAll(address -> {
       long at = Long.divideUnsigned(address - first, page);
       boolean inside = Long.compareUnsigned(at, pages) < 0;
       if (inside) {
@@ -123,8 +193,14 @@ final class EmulatedMemory {
     return new DirtyPages(first, size, page, bits);
   }
 
-  private static boolean reachesBeyond(
-      Map.@Nullable Entry<Long, DmaMapping> mapping, long address) {
+  synchronized DirtyPages unmapDirty(EmulatedDirtyLog log, long first, long size)
+      throws LinuxException {
+    DirtyPages pages = dirtyPages(log, first, size);
+    unmap(first, size);
+    return pages;
+  }
+
+  private static boolean reachesBeyond(Map.@Nullable Entry<Long, Entry> mapping, long address) {
     return mapping != null
         && Long.compareUnsigned(mapping.getKey() + mapping.getValue().size() - 1, address - 1) > 0;
   }
@@ -132,7 +208,7 @@ final class EmulatedMemory {
   /** The device reads memory. Returns false if not all of it is mapped for reading; then nothing was read. */
   synchronized boolean read(long iova, ByteBuffer destination) {
     if (!covers(iova, destination.remaining(), false)) {
-      return refuse();
+      return false;
     }
     while (destination.hasRemaining()) {
       ByteBuffer part = part(iova, destination.remaining());
@@ -143,12 +219,12 @@ final class EmulatedMemory {
   }
 
   /** The device writes memory. Returns false if not all of it is mapped for writing; then nothing was written. */
-  synchronized boolean write(long iova, ByteBuffer source) {
+  synchronized boolean write(long iova, ByteBuffer source, EmulatedDirtyLog log) {
     if (!covers(iova, source.remaining(), true)) {
-      return refuse();
+      return false;
     }
-    for (long at = iova & -page; tracking && at < iova + source.remaining(); at += page) {
-      dirty.add(at);
+    for (long at = iova & -page; log.on() && at < iova + source.remaining(); at += page) {
+      log.note(at);
     }
     while (source.hasRemaining()) {
       ByteBuffer part = part(iova, source.remaining());
@@ -160,24 +236,14 @@ final class EmulatedMemory {
     return true;
   }
 
-  /** An access was stopped. */
-  synchronized boolean refuse() {
-    refused++;
-    return false;
-  }
-
-  synchronized long refused() {
-    return refused;
-  }
-
   private boolean covers(long iova, int size, boolean write) {
     long end = iova + size;
     while (iova != end) {
-      Map.Entry<Long, DmaMapping> entry = mappings.floorEntry(iova);
+      Map.Entry<Long, Entry> entry = mappings.floorEntry(iova);
       if (entry == null) {
         return false;
       }
-      DmaMapping mapping = entry.getValue();
+      DmaMapping mapping = entry.getValue().mapping();
       long inside = iova - entry.getKey();
       long left = mapping.size() - inside;
       if (Long.compareUnsigned(inside, mapping.size()) >= 0
@@ -190,14 +256,19 @@ final class EmulatedMemory {
   }
 
   private ByteBuffer part(long iova, int size) {
-    Map.Entry<Long, DmaMapping> entry = mappings.floorEntry(iova);
+    Map.Entry<Long, Entry> entry = mappings.floorEntry(iova);
     int offset = (int) (iova - entry.getKey());
-    return entry.getValue().memory().slice(offset, (int)
-        Math.min(size, entry.getValue().size() - offset));
+    ByteBuffer bytes = entry.getValue().bytes();
+    return bytes.slice(offset, Math.min(size, bytes.capacity() - offset));
   }
 
-  synchronized void clear() {
-    trackDirtyPages(false);
+  @Override
+  public String description() {
+    return "one of emulated devices";
+  }
+
+  @Override
+  public synchronized void close() {
     mappings.clear();
   }
 }

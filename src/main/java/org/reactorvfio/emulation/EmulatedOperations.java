@@ -6,12 +6,14 @@ import java.nio.ByteBuffer;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.RegionUnavailableException;
 import org.reactorvfio.kernel.KernelErrors;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.SerialCalls;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaInfo;
@@ -214,8 +216,14 @@ final class EmulatedOperations implements VfioOperations {
       if (offset % PAGE != 0) {
         throw new LinuxException("mmap", EINVAL);
       }
-      return new EmulatedMapping(this, region, offset, size);
+      return new EmulatedMapping(this, region, offset, size, plain(region, offset, size));
     });
+  }
+
+  private @Nullable ByteBuffer plain(int region, long offset, long size) {
+    return registers(region) instanceof Bar.Memory memory
+        ? memory.bytes().slice((int) offset, (int) size)
+        : null;
   }
 
   long mappedRead(int region, long offset, int width, boolean unmapped) {
@@ -363,7 +371,11 @@ final class EmulatedOperations implements VfioOperations {
   @Override
   public Mono<Void> mapDma(DmaMapping mapping) {
     return call("DMA map", () -> {
-      device.memory().map(mapping);
+      try {
+        device.memory().map(mapping);
+      } catch (LinuxException e) {
+        throw KernelErrors.ofMap(name(), mapping.size(), e);
+      }
       return null;
     });
   }
@@ -379,23 +391,49 @@ final class EmulatedOperations implements VfioOperations {
   }
 
   @Override
+  public Optional<AddressSpace> addressSpace() {
+    return Optional.of(device.space());
+  }
+
+  @Override
+  public Mono<DirtyPages> unmapDirtyDma(long iova, long size) {
+    return call("DMA unmap", () -> device.memory().unmapDirty(device.dirtyLog(), iova, size));
+  }
+
+  @Override
+  public Mono<Void> attach(AddressSpace target) {
+    return call("attach", () -> {
+      device.attach(target);
+      return null;
+    });
+  }
+
+  @Override
+  public Mono<Void> detach() {
+    return call("detach", () -> {
+      device.detach();
+      return null;
+    });
+  }
+
+  @Override
   public Mono<DirtyPages.Tracker> startDirtyTracking(
       List<DmaInfo.IovaRange> ranges, long pageSize) {
     return call("start of dirty tracking", () -> {
-      device.memory().trackDirtyPages(true);
+      device.memory().trackDirtyPages(device.dirtyLog(), true);
       return DirtyPages.Tracker.DEVICE;
     });
   }
 
   @Override
   public Mono<DirtyPages> dirtyPages(long iova, long size) {
-    return call("dirty pages", () -> device.memory().dirtyPages(iova, size));
+    return call("dirty pages", () -> device.memory().dirtyPages(device.dirtyLog(), iova, size));
   }
 
   @Override
   public Mono<Void> stopDirtyTracking() {
     return call("end of dirty tracking", () -> {
-      device.memory().trackDirtyPages(false);
+      device.memory().trackDirtyPages(device.dirtyLog(), false);
       return null;
     });
   }

@@ -5,9 +5,11 @@ import static org.reactorvfio.linux.VfioUapi.*;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.operations.AddressSpace;
 import reactor.core.publisher.Flux;
 
 /** Uses descriptors that a broker opened: duplicates of them, so that the caller's own stay the caller's. */
@@ -23,21 +25,24 @@ final class DescriptorTransport {
     this.unsafe = unsafe;
   }
 
-  KernelDevice cdev(String name, int deviceFd, int iommuFd) {
+  KernelDevice cdev(String name, int deviceFd, int iommuFd, @Nullable AddressSpace shared) {
     try {
       boolean isolated = isolated(name, deviceFd);
-      Fd iommufd = Fd.duplicate(iommuFd);
+      AddressSpace space = shared == null ? AddressSpace.create() : shared;
+      Fd device = Fd.duplicate(deviceFd);
       try {
-        Fd device = Fd.duplicate(deviceFd);
-        try {
-          return IommufdTransport.attach(
-              name, device, iommufd, !bound(device), Optional.empty(), isolated, Flux.never());
-        } catch (LinuxException e) {
-          device.close();
-          throw e;
-        }
-      } catch (LinuxException e) {
-        iommufd.close();
+        IommufdContext.of(space).require(name, iommuFd);
+        return IommufdTransport.attach(
+            name,
+            device,
+            space,
+            () -> Fd.duplicate(iommuFd),
+            !bound(device),
+            Optional.empty(),
+            isolated,
+            Flux.never());
+      } catch (LinuxException | RuntimeException e) {
+        device.close();
         throw e;
       }
     } catch (LinuxException e) {
@@ -71,13 +76,19 @@ final class DescriptorTransport {
     }
   }
 
-  KernelDevice group(SysfsDevice device, int groupFd, int containerFd, PciSysfs sysfs) {
+  KernelDevice group(
+      SysfsDevice device,
+      int groupFd,
+      int containerFd,
+      @Nullable AddressSpace shared,
+      PciSysfs sysfs) {
     try {
       boolean isolated = isolated(device.name(), groupFd);
       Fd group = Fd.duplicate(groupFd);
       try {
-        return group(device.name(), group, containerFd, device.group().orElse(-1), isolated);
-      } catch (LinuxException e) {
+        AddressSpace space = shared == null ? AddressSpace.create() : shared;
+        return group(device.name(), group, containerFd, device.group().orElse(-1), space, isolated);
+      } catch (LinuxException | RuntimeException e) {
         group.close();
         throw e;
       }
@@ -87,23 +98,35 @@ final class DescriptorTransport {
   }
 
   private static KernelDevice group(
-      String name, Fd group, int containerFd, int number, boolean isolated) throws LinuxException {
-    Fd container = Fd.duplicate(containerFd);
+      String name, Fd group, int containerFd, int number, AddressSpace space, boolean isolated)
+      throws LinuxException {
+    SharedSpace behind = SharedSpace.of(space);
+    Container container =
+        behind.join(Container.class, name, () -> new Container(Fd.duplicate(containerFd)));
     try {
-      Groups.join(group, container, isolated ? VFIO_TYPE1v2_IOMMU : VFIO_NOIOMMU_IOMMU);
+      if (behind.isShared() && (Groups.status(group) & VFIO_GROUP_FLAGS_CONTAINER_SET) != 0) {
+        // Into whichever container the broker has put it: out of it again. That is refused while
+        // a device of the group is open.
+        group.ioctl("VFIO_GROUP_UNSET_CONTAINER", VFIO_GROUP_UNSET_CONTAINER, 0);
+      }
+      Groups.join(
+          name, group, container.fd(), isolated ? VFIO_TYPE1v2_IOMMU : VFIO_NOIOMMU_IOMMU, space);
       Fd device = Groups.device(group, name, Optional.empty());
       Runnable release = () -> {
         group.close();
-        container.close();
+        behind.leave(space);
       };
       return new KernelDevice(
           name,
           device,
-          isolated ? new TypeOneContainer(container, release) : new NoIommuContainer(name, release),
+          isolated
+              ? new TypeOneContainer(container.fd(), space, release)
+              : new NoIommuContainer(name, release),
           () -> Map.of(number, duplicate(name, group)),
           Flux.never());
-    } catch (LinuxException e) {
-      container.close();
+    } catch (LinuxException | RuntimeException e) {
+      group.close();
+      behind.leave(space);
       throw e;
     }
   }

@@ -26,12 +26,24 @@ final class DirtyBitmap {
 
   /** A bitmap of zeros. What is not whole pages, or too much for one bitmap, is refused as the kernel refuses it. */
   static DirtyBitmap of(long iova, long size, long pageSize) throws LinuxException {
+    return of(iova, size, pageSize, Long.MAX_VALUE);
+  }
+
+  /**
+   * The same.
+   *
+   * @param longest how many bytes the bitmap may have, unsigned
+   */
+  static DirtyBitmap of(long iova, long size, long pageSize, long longest) throws LinuxException {
     long pages = size / pageSize;
-    if (size <= 0 || (iova | size) % pageSize != 0 || pages > LARGEST) {
+    long bytes = (pages + 63) / 64 * 8;
+    if (size <= 0
+        || (iova | size) % pageSize != 0
+        || pages > LARGEST
+        || Long.compareUnsigned(bytes, longest) > 0) {
       throw new LinuxException("dirty pages", Errno.EINVAL);
     }
-    return new DirtyBitmap(
-        iova, size, pageSize, NativeBuffer.allocate((int) ((pages + 63) / 64 * 8)));
+    return new DirtyBitmap(iova, size, pageSize, NativeBuffer.allocate((int) bytes));
   }
 
   long pageSize() {

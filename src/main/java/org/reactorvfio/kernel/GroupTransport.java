@@ -2,7 +2,9 @@ package org.reactorvfio.kernel;
 
 import java.util.Optional;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.operations.AddressSpace;
 import reactor.core.scheduler.Schedulers;
 
 /**
@@ -27,16 +29,21 @@ final class GroupTransport {
     this.diagnosis = new Diagnosis(sysfs);
   }
 
-  KernelDevice open() {
+  /**
+   * Opens the device.
+   *
+   * @param shared the address space to open it into; null for that of its group
+   */
+  KernelDevice open(@Nullable AddressSpace shared) {
     diagnosis.require(device, unsafe);
-    Groups.Open group = Groups.acquire(device, diagnosis);
+    Groups.Open group = Groups.acquire(device, shared, diagnosis);
     String name = device.name();
     try {
       Fd fd = Groups.device(group.group(), name, token);
       Runnable release = () -> group.release(name);
       DmaBackend dma = group.withoutIommu()
           ? new NoIommuContainer(name, release)
-          : new TypeOneContainer(group.container(), release);
+          : new TypeOneContainer(group.container(), group.space(), release);
       return new KernelDevice(
           name, fd, dma, Groups::duplicates, Removal.of(device, Schedulers.boundedElastic()));
     } catch (LinuxException e) {

@@ -8,9 +8,12 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.AddressSpaceConflictException;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.operations.AddressSpace;
 
 /**
  * The groups this process has open. The kernel opens a group node once in the whole system, so that the devices of one group
@@ -26,14 +29,22 @@ final class Groups {
     private final int number;
     private final String node;
     private final Fd group;
-    private final Fd container;
+    private final AddressSpace space;
+    private final Container container;
     private final boolean withoutIommu;
     private final Set<String> devices = new HashSet<>();
 
-    private Open(int number, String node, Fd group, Fd container, boolean withoutIommu) {
+    private Open(
+        int number,
+        String node,
+        Fd group,
+        AddressSpace space,
+        Container container,
+        boolean withoutIommu) {
       this.number = number;
       this.node = node;
       this.group = group;
+      this.space = space;
       this.container = container;
       this.withoutIommu = withoutIommu;
     }
@@ -43,7 +54,12 @@ final class Groups {
     }
 
     Fd container() {
-      return container;
+      return container.fd();
+    }
+
+    /** The address space that the group, with all its devices, is in. */
+    AddressSpace space() {
+      return space;
     }
 
     /** Whether the group is one that VFIO made for a device that no IOMMU holds. */
@@ -58,7 +74,7 @@ final class Groups {
         if (devices.isEmpty()) {
           OPEN.remove(node);
           group.close();
-          container.close();
+          SharedSpace.of(space).leave(space);
         }
       }
     }
@@ -67,15 +83,25 @@ final class Groups {
   /**
    * Opens a device's group, or joins those who have it open for another of its devices. The kernel would hand a device out any
    * number of times; but whoever has it owns its interrupts.
+   *
+   * @param shared the address space to put the group into; null for any
    */
-  static Open acquire(SysfsDevice device, Diagnosis diagnosis) {
+  static Open acquire(SysfsDevice device, @Nullable AddressSpace shared, Diagnosis diagnosis) {
     int number = device.group().orElse(-1);
     String node = "/dev/vfio/" + device.groupNode(number);
     synchronized (OPEN) {
       Open open = OPEN.get(node);
       if (open == null) {
-        open = open(device, number, node, diagnosis);
+        AddressSpace space = shared == null ? AddressSpace.create() : shared;
+        open = open(device, number, node, space, diagnosis);
         OPEN.put(node, open);
+      } else if (shared != null && shared != open.space) {
+        throw SharedSpace.conflict(
+            device.name(),
+            0,
+            "IOMMU group " + number + " is in another address space, with " + open.devices,
+            "a group is in one: open all of its devices into the same (DmaSpace.addressSpace() of one that is open)",
+            null);
       }
       if (!open.devices.add(device.name())) {
         throw diagnosis.deviceOpen(device);
@@ -100,21 +126,37 @@ final class Groups {
     }
   }
 
-  private static Open open(SysfsDevice device, int number, String node, Diagnosis diagnosis) {
+  private static Open open(
+      SysfsDevice device, int number, String node, AddressSpace space, Diagnosis diagnosis) {
     Fd group = openNode(device, node, diagnosis);
     boolean unsafe = device.withoutIommu();
     try {
       if ((status(group) & VFIO_GROUP_FLAGS_VIABLE) == 0) {
         throw diagnosis.notViable(device, number);
       }
-      Fd container = openNode(device, "/dev/vfio/vfio", diagnosis);
+      SharedSpace behind = SharedSpace.of(space);
+      Container container = behind.join(
+          Container.class,
+          device.name(),
+          () -> new Container(openNode(device, "/dev/vfio/vfio", diagnosis)));
       try {
-        join(group, container, unsafe ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU);
+        join(
+            device.name(),
+            group,
+            container.fd(),
+            unsafe ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU,
+            space);
       } catch (LinuxException | RuntimeException e) {
-        container.close();
+        // A group that was put into the container leaves it so.
+        group.close();
+        boolean others = behind.isShared();
+        behind.leave(space);
+        if (others && e instanceof LinuxException cause && cause.errno() != Errno.EPERM) {
+          throw doesNotFit(device.name(), cause);
+        }
         throw e;
       }
-      return new Open(number, node, group, container, unsafe);
+      return new Open(number, node, group, space, container, unsafe);
     } catch (LinuxException e) {
       group.close();
       throw diagnosis.containerFailed(device, number, e);
@@ -122,6 +164,16 @@ final class Groups {
       group.close();
       throw e;
     }
+  }
+
+  private static AddressSpaceConflictException doesNotFit(String device, LinuxException e) {
+    return SharedSpace.conflict(
+        device,
+        e.errno(),
+        "the container, which has other groups in it, does not take the device's group: their IOMMUs differ, or addresses that are"
+            + " mapped there are reserved for the device",
+        "open it into another address space",
+        e);
   }
 
   private static Fd openNode(SysfsDevice device, String node, Diagnosis diagnosis) {
@@ -144,8 +196,10 @@ final class Groups {
    * Puts a group into a container and sets the IOMMU, as far as that has not been done.
    *
    * @param iommu the IOMMU's type
+   * @param space what the container is behind, and what it must therefore be able to do
    */
-  static void join(Fd group, Fd container, int iommu) throws LinuxException {
+  static void join(String device, Fd group, Fd container, int iommu, AddressSpace space)
+      throws LinuxException {
     if ((status(group) & VFIO_GROUP_FLAGS_CONTAINER_SET) == 0) {
       NativeBuffer number = NativeBuffer.allocate(4);
       number.bytes().putInt(0, container.number());
@@ -154,6 +208,9 @@ final class Groups {
     if (!hasIommu(container)) {
       requireOffered(container, iommu);
       container.ioctl("VFIO_SET_IOMMU", VFIO_SET_IOMMU, iommu);
+    }
+    if (iommu == VFIO_TYPE1v2_IOMMU) {
+      new TypeOneContainer(container, space, () -> {}).check(device);
     }
   }
 
@@ -171,7 +228,7 @@ final class Groups {
   /** Whether the container's IOMMU was set: only then does it describe one, or say that there is nothing to describe. */
   private static boolean hasIommu(Fd container) {
     try {
-      new TypeOneContainer(container, () -> {}).info();
+      new TypeOneContainer(container, AddressSpace.create(), () -> {}).info();
       return true;
     } catch (LinuxException e) {
       return e.errno() == Errno.ENOTTY;

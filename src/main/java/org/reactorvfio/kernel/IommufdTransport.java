@@ -8,13 +8,16 @@ import java.nio.file.Path;
 import java.util.Map;
 import java.util.Optional;
 import java.util.UUID;
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.FeatureRequest;
 import reactor.core.publisher.Flux;
 import reactor.core.scheduler.Schedulers;
 
-/** Opens a function through its cdev and an address space of an iommufd of its own. */
+/** Opens a function through its cdev and an address space of an iommufd. */
 final class IommufdTransport {
   private static final String IOMMUFD = "/dev/iommu";
 
@@ -45,7 +48,12 @@ final class IommufdTransport {
     return Path.of("/dev/vfio/devices", name);
   }
 
-  KernelDevice open() {
+  /**
+   * Opens the device.
+   *
+   * @param shared the address space to open it into; null for one of its own
+   */
+  KernelDevice open(@Nullable AddressSpace shared) {
     diagnosis.require(device, unsafe);
     String node = device.cdev().orElse("");
     if (!offered()) {
@@ -54,24 +62,25 @@ final class IommufdTransport {
           "this kernel offers no cdev and iommufd for it",
           "use the group back end, or a kernel with CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV");
     }
-    Fd iommufd = openNode(IOMMUFD);
+    Fd fd = openNode(node(node).toString());
     try {
-      Fd fd = openNode(node(node).toString());
-      try {
-        return attach(
-            device.name(),
-            fd,
-            iommufd,
-            true,
-            token,
-            !device.withoutIommu(),
-            Removal.of(device, Schedulers.boundedElastic()));
-      } catch (LinuxException e) {
-        fd.close();
-        throw diagnosis.deviceFailed(device, token.isPresent(), e);
-      }
+      AddressSpace space = shared == null ? AddressSpace.create() : shared;
+      return attach(
+          device.name(),
+          fd,
+          space,
+          () -> Fd.open(IOMMUFD),
+          true,
+          token,
+          !device.withoutIommu(),
+          Removal.of(device, Schedulers.boundedElastic()));
+    } catch (LinuxException e) {
+      fd.close();
+      throw e.call().endsWith(IOMMUFD)
+          ? diagnosis.openFailed(device, IOMMUFD, e)
+          : diagnosis.deviceFailed(device, token.isPresent(), e);
     } catch (RuntimeException e) {
-      iommufd.close();
+      fd.close();
       throw e;
     }
   }
@@ -85,8 +94,9 @@ final class IommufdTransport {
   }
 
   /**
-   * Binds a device to an iommufd and attaches it to a new address space.
+   * Binds a device to an iommufd and attaches it to an address space.
    *
+   * @param opener opens the iommufd, if nobody beside the address space has
    * @param bind whether the device is still to be bound
    * @param isolated whether an IOMMU holds the device
    * @param removal ends when the kernel wants the device to go
@@ -94,32 +104,41 @@ final class IommufdTransport {
   static KernelDevice attach(
       String name,
       Fd device,
-      Fd iommufd,
+      AddressSpace space,
+      SharedSpace.Maker<Fd> opener,
       boolean bind,
       Optional<UUID> token,
       boolean isolated,
       Flux<Void> removal)
       throws LinuxException {
-    if (bind) {
-      bind(device, iommufd, token);
-    }
-    IommufdAddressSpace space = IommufdAddressSpace.allocate(iommufd, isolated);
+    SharedSpace behind = SharedSpace.of(space);
+    IommufdAddressSpace ioas = behind.join(
+        IommufdAddressSpace.class, name, () -> IommufdAddressSpace.make(name, space, opener));
     try {
-      NativeBuffer attachment = NativeBuffer.allocate(DEVICE_ATTACH_IOMMUFD_PT__FIRST_SIZE);
-      attachment
-          .bytes()
-          .putInt(DEVICE_ATTACH_IOMMUFD_PT__ARGSZ, DEVICE_ATTACH_IOMMUFD_PT__FIRST_SIZE)
-          .putInt(DEVICE_ATTACH_IOMMUFD_PT__PT_ID, space.id());
-      device.ioctl("VFIO_DEVICE_ATTACH_IOMMUFD_PT", VFIO_DEVICE_ATTACH_IOMMUFD_PT, attachment);
-    } catch (LinuxException e) {
-      space.destroy();
+      int deviceId = bind ? bind(device, ioas.iommufd(), token) : 0;
+      IommufdBackend backend = new IommufdBackend(name, device, deviceId, isolated, space, ioas);
+      try {
+        backend.attach();
+      } catch (LinuxException e) {
+        if (e.errno() == Errno.EADDRINUSE) {
+          throw backend.doesNotFit(e);
+        }
+        throw e;
+      }
+      return new KernelDevice(name, device, backend, Map::of, removal);
+    } catch (LinuxException | RuntimeException e) {
+      // A device that is bound keeps the iommufd, and what was made there, until it is closed.
+      device.close();
+      behind.leave(space);
       throw e;
     }
-    return new KernelDevice(name, device, space, Map::of, removal);
   }
 
-  /** The token is of later kernels: without one, the request is the one that all of them know. */
-  private static void bind(Fd device, Fd iommufd, Optional<UUID> token) throws LinuxException {
+  /**
+   * Binds, and returns the device's number in the iommufd. The token is of later kernels: without one, the request is the one that all
+   * of them know.
+   */
+  private static int bind(Fd device, Fd iommufd, Optional<UUID> token) throws LinuxException {
     int size = token.isPresent() ? DEVICE_BIND_IOMMUFD__SIZE : DEVICE_BIND_IOMMUFD__FIRST_SIZE;
     NativeBuffer request = NativeBuffer.allocate(size);
     request
@@ -136,5 +155,6 @@ final class IommufdTransport {
     }
     device.ioctl("VFIO_DEVICE_BIND_IOMMUFD", VFIO_DEVICE_BIND_IOMMUFD, request);
     Reference.reachabilityFence(uuid);
+    return request.bytes().getInt(DEVICE_BIND_IOMMUFD__OUT_DEVID);
   }
 }

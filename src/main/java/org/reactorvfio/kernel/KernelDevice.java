@@ -22,6 +22,7 @@ import org.reactorvfio.linux.Mapping;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.loop.SerialCalls;
+import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.DirtyPages;
 import org.reactorvfio.operations.DmaBuf;
@@ -32,6 +33,7 @@ import org.reactorvfio.operations.Features;
 import org.reactorvfio.operations.GraphicsPlane;
 import org.reactorvfio.operations.HotResetInfo;
 import org.reactorvfio.operations.IoEventFd;
+import org.reactorvfio.operations.IommuInfo;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.MappedRegion;
@@ -95,6 +97,11 @@ final class KernelDevice implements VfioOperations {
   private final SerialCalls calls = new SerialCalls();
 
   private final Map<Integer, RegionInfo> regions = new HashMap<>();
+
+  /** Keeps the descriptor open while another device's calls use it. */
+  private final Object exporting = new Object();
+
+  // Written with that lock held.
   private boolean closed;
 
   /**
@@ -340,7 +347,19 @@ final class KernelDevice implements VfioOperations {
         region,
         offset,
         size,
-        Mapping.map(device.number(), info.offset() + offset, size, info.writable()));
+        Mapping.map(device.number(), info.offset() + offset, size, info.writable()),
+        () -> exportPeer(region, offset, size));
+  }
+
+  /** For the address space of another device, on that device's calls: an ioctl needs no turn here. */
+  private DmaBuf exportPeer(int region, long offset, long size) throws LinuxException {
+    synchronized (exporting) {
+      if (closed) {
+        throw new DeviceClosedException(
+            "DMA map", name, 0, "the device whose memory it is was closed", "open it again");
+      }
+      return dmaBufs.export(region, List.of(new RegionInfo.Area(offset, size)));
+    }
   }
 
   @Override
@@ -552,6 +571,69 @@ final class KernelDevice implements VfioOperations {
   }
 
   @Override
+  public Optional<AddressSpace> addressSpace() {
+    return dma.space();
+  }
+
+  @Override
+  public Mono<Void> shareDma(AddressSpace source, long sourceIova, DmaMapping mapping) {
+    return action("DMA share", () -> {
+      try {
+        dma.share(source, sourceIova, mapping);
+      } catch (LinuxException e) {
+        throw KernelErrors.ofMap(name, mapping.size(), e);
+      }
+    });
+  }
+
+  @Override
+  public Mono<DirtyPages> unmapDirtyDma(long iova, long size) {
+    return call("DMA unmap", () -> {
+      if (!logging.running()) {
+        return dma.unmapDirty(iova, size);
+      }
+      DirtyPages pages = logging.report(iova, size);
+      dma.unmap(iova, size);
+      return pages;
+    });
+  }
+
+  @Override
+  public Mono<IommuInfo> iommuInfo() {
+    return call("IOMMU_GET_HW_INFO", dma::hardware);
+  }
+
+  @Override
+  public Mono<Void> attach(AddressSpace target) {
+    return action("VFIO_DEVICE_ATTACH_IOMMUFD_PT", () -> dma.attach(target));
+  }
+
+  @Override
+  public Mono<Void> detach() {
+    return action("VFIO_DEVICE_DETACH_IOMMUFD_PT", dma::block);
+  }
+
+  @Override
+  public Mono<Void> attachPasid(int pasid, AddressSpace target) {
+    return action("VFIO_DEVICE_ATTACH_IOMMUFD_PT", () -> dma.attachPasid(pasid, target));
+  }
+
+  @Override
+  public Mono<Void> detachPasid(int pasid) {
+    return action("VFIO_DEVICE_DETACH_IOMMUFD_PT", () -> dma.detachPasid(pasid));
+  }
+
+  @Override
+  public Mono<Void> releaseDmaMemory(long iova, long size) {
+    return action("DMA memory release", () -> dma.releaseMemory(iova, size));
+  }
+
+  @Override
+  public Mono<Void> adoptDmaMemory(DmaMapping mapping) {
+    return action("DMA memory adoption", () -> dma.adoptMemory(mapping));
+  }
+
+  @Override
   public Mono<DirtyPages.Tracker> startDirtyTracking(
       List<DmaInfo.IovaRange> ranges, long pageSize) {
     return call("start of dirty tracking", () -> {
@@ -609,14 +691,27 @@ final class KernelDevice implements VfioOperations {
     return calls
         .<Void>run(() -> {
           if (!closed) {
-            closed = true;
-            dma.detach(device);
-            device.close();
+            synchronized (exporting) {
+              closed = true;
+              dma.detach(device);
+              device.close();
+            }
             dma.close();
           }
           return null;
         })
         .then(migration.closeStreams());
+  }
+
+  private interface Action {
+    void run() throws LinuxException;
+  }
+
+  private Mono<Void> action(String operation, Action action) {
+    return call(operation, () -> {
+      action.run();
+      return null;
+    });
   }
 
   private <T> Mono<T> call(String operation, Callable<T> call) {

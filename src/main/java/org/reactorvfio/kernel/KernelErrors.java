@@ -7,6 +7,7 @@ import java.util.stream.Collectors;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceLostException;
+import org.reactorvfio.MappingLimitException;
 import org.reactorvfio.MemoryLockLimitException;
 import org.reactorvfio.NotOwnedException;
 import org.reactorvfio.NotSupportedException;
@@ -150,8 +151,18 @@ public final class KernelErrors {
         e);
   }
 
-  /** The failure of a DMA mapping, which ENOMEM explains best with the limit that it ran into. */
+  /** The failure of a DMA mapping, which is explained best with the limit that it ran into. */
   public static VfioException ofMap(String device, long size, LinuxException e) {
+    if (e.errno() == ENOSPC) {
+      return new MappingLimitException(
+          e.call(),
+          device,
+          e.errno(),
+          "the address space has as many mappings as it may have",
+          "map fewer and larger pieces (DmaSpace.pool), or raise vfio_iommu_type1.dma_entry_limit"
+              + " (/sys/module/vfio_iommu_type1/parameters/dma_entry_limit), which holds for containers opened later",
+          e);
+    }
     if (e.errno() != ENOMEM) {
       return of(device, e);
     }

@@ -3,10 +3,14 @@ package org.reactorvfio.kernel;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DeviceClosedException;
+import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.RegionUnavailableException;
 import org.reactorvfio.linux.AccessFaults;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.Mapping;
+import org.reactorvfio.operations.DmaBuf;
 import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.operations.Regions;
 
@@ -24,6 +28,7 @@ final class KernelMappedRegion implements MappedRegion {
   private final long offset;
   private final long size;
   private final Mapping mapping;
+  private final @Nullable Exporter exporter;
   private final ByteBuffer memory;
 
   /**
@@ -35,12 +40,60 @@ final class KernelMappedRegion implements MappedRegion {
    * @param size the size in bytes: the mapping may be longer by what is missing to a whole page
    */
   KernelMappedRegion(String device, int region, long offset, long size, Mapping mapping) {
+    this(device, region, offset, size, mapping, null);
+  }
+
+  /**
+   * Takes a mapping over.
+   *
+   * @param exporter makes a dma-buf of what is mapped
+   */
+  KernelMappedRegion(
+      String device,
+      int region,
+      long offset,
+      long size,
+      Mapping mapping,
+      @Nullable Exporter exporter) {
     this.device = device;
     this.region = region;
     this.offset = offset;
     this.size = size;
     this.mapping = mapping;
+    this.exporter = exporter;
     this.memory = mapping.buffer().order(ByteOrder.LITTLE_ENDIAN);
+  }
+
+  /** Makes a dma-buf of a part of a device's memory. */
+  interface Exporter {
+    /** Makes it; the caller closes it. */
+    DmaBuf export() throws LinuxException;
+  }
+
+  /** Makes a dma-buf of what is mapped, which the caller closes; null if there is no way to. */
+  @Nullable DmaBuf export() throws LinuxException {
+    return exporter == null ? null : exporter.export();
+  }
+
+  /** The kernel's mapping of a region that is to be mapped for another device. */
+  static KernelMappedRegion of(MappedRegion region) {
+    if (region instanceof KernelMappedRegion mapped) {
+      if (mapped.isClosed()) {
+        throw mapped.closed("DMA map of " + Regions.name(mapped.region));
+      }
+      return mapped;
+    }
+    throw new NotSupportedException(
+        "DMA map",
+        String.valueOf(region),
+        0,
+        "the region is not one that the kernel has mapped into this process",
+        "map a BAR of a device that is opened through the kernel (Region.map)");
+  }
+
+  /** Where the region is in this process; the mapping may be longer than the region by what is missing to a whole page. */
+  long address() {
+    return mapping.address();
   }
 
   @Override

@@ -75,6 +75,11 @@ final class NoIommuContainer implements DmaBackend {
   }
 
   @Override
+  public DirtyPages unmapDirty(long iova, long size) {
+    throw noService("dirty tracking");
+  }
+
+  @Override
   public void detach(Fd descriptor) {
     // It was attached to nothing.
   }

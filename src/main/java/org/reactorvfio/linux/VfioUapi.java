@@ -206,7 +206,11 @@ public final class VfioUapi {
   public static final int VFIO_IOMMU_INFO_PGSIZES = 1;
   public static final int VFIO_IOMMU_INFO_CAPS = 1 << 1;
   public static final int VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE = 1;
+  public static final int VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION = 2;
   public static final int VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL = 3;
+  public static final int IOMMU_TYPE1_INFO_CAP_MIGRATION__SIZE = 32;
+  public static final int IOMMU_TYPE1_INFO_CAP_MIGRATION__PGSIZE_BITMAP = 16;
+  public static final int IOMMU_TYPE1_INFO_CAP_MIGRATION__MAX_DIRTY_BITMAP_SIZE = 24;
 
   public static final int IOMMU_TYPE1_DMA_MAP__SIZE = 32;
   public static final int IOMMU_TYPE1_DMA_MAP__ARGSZ = 0;
@@ -216,13 +220,16 @@ public final class VfioUapi {
   public static final int IOMMU_TYPE1_DMA_MAP__LENGTH = 24;
   public static final int VFIO_DMA_MAP_FLAG_READ = 1;
   public static final int VFIO_DMA_MAP_FLAG_WRITE = 1 << 1;
+  public static final int VFIO_DMA_MAP_FLAG_VADDR = 1 << 2;
 
   public static final int IOMMU_TYPE1_DMA_UNMAP__SIZE = 24;
   public static final int IOMMU_TYPE1_DMA_UNMAP__ARGSZ = 0;
   public static final int IOMMU_TYPE1_DMA_UNMAP__FLAGS = 4;
   public static final int IOMMU_TYPE1_DMA_UNMAP__IOVA = 8;
   public static final int IOMMU_TYPE1_DMA_UNMAP__LENGTH = 16;
+  public static final int VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP = 1;
   public static final int VFIO_DMA_UNMAP_FLAG_ALL = 1 << 1;
+  public static final int VFIO_DMA_UNMAP_FLAG_VADDR = 1 << 2;
 
   public static final int VFIO_IOMMU_DIRTY_PAGES = 0x3b75;
   public static final int VFIO_IOMMU_DIRTY_PAGES_FLAG_START = 1;
@@ -235,6 +242,7 @@ public final class VfioUapi {
   public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__IOVA = 0;
   public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__LENGTH = 8;
   public static final int IOMMU_TYPE1_DIRTY_BITMAP_GET__BITMAP = 16;
+  public static final int BITMAP__SIZE = 24;
   public static final int BITMAP__PGSIZE = 0;
   public static final int BITMAP__LENGTH = 8;
   public static final int BITMAP__DATA = 16;
@@ -252,7 +260,16 @@ public final class VfioUapi {
   public static final int DEVICE_ATTACH_IOMMUFD_PT__ARGSZ = 0;
   public static final int DEVICE_ATTACH_IOMMUFD_PT__PT_ID = 8;
 
+  public static final int DEVICE_ATTACH_IOMMUFD_PT__SIZE = 16;
+  public static final int DEVICE_ATTACH_IOMMUFD_PT__FLAGS = 4;
+  public static final int DEVICE_ATTACH_IOMMUFD_PT__PASID = 12;
+  public static final int VFIO_DEVICE_ATTACH_PASID = 1;
+
   public static final int DEVICE_DETACH_IOMMUFD_PT__FIRST_SIZE = 8;
+  public static final int DEVICE_DETACH_IOMMUFD_PT__SIZE = 12;
+  public static final int DEVICE_DETACH_IOMMUFD_PT__FLAGS = 4;
+  public static final int DEVICE_DETACH_IOMMUFD_PT__PASID = 8;
+  public static final int VFIO_DEVICE_DETACH_PASID = 1;
 
   private VfioUapi() {}
 }

@@ -166,6 +166,61 @@ public abstract class DelegatingOperations implements VfioOperations {
   }
 
   @Override
+  public Optional<AddressSpace> addressSpace() {
+    return core.addressSpace();
+  }
+
+  @Override
+  public Mono<Void> shareDma(AddressSpace source, long sourceIova, DmaMapping mapping) {
+    return around(
+        Operation.SHARE_DMA,
+        core.shareDma(source, sourceIova, mapping),
+        source,
+        sourceIova,
+        mapping);
+  }
+
+  @Override
+  public Mono<DirtyPages> unmapDirtyDma(long iova, long size) {
+    return around(Operation.UNMAP_DIRTY_DMA, core.unmapDirtyDma(iova, size), iova, size);
+  }
+
+  @Override
+  public Mono<IommuInfo> iommuInfo() {
+    return around(Operation.IOMMU_INFO, core.iommuInfo());
+  }
+
+  @Override
+  public Mono<Void> attach(AddressSpace target) {
+    return around(Operation.ATTACH, core.attach(target), target);
+  }
+
+  @Override
+  public Mono<Void> detach() {
+    return around(Operation.DETACH, core.detach());
+  }
+
+  @Override
+  public Mono<Void> attachPasid(int pasid, AddressSpace target) {
+    return around(Operation.ATTACH_PASID, core.attachPasid(pasid, target), pasid, target);
+  }
+
+  @Override
+  public Mono<Void> detachPasid(int pasid) {
+    return around(Operation.DETACH_PASID, core.detachPasid(pasid), pasid);
+  }
+
+  @Override
+  public Mono<Void> releaseDmaMemory(long iova, long size) {
+    return around(Operation.RELEASE_DMA_MEMORY, core.releaseDmaMemory(iova, size), iova, size);
+  }
+
+  @Override
+  public Mono<Void> adoptDmaMemory(DmaMapping mapping) {
+    return around(Operation.ADOPT_DMA_MEMORY, core.adoptDmaMemory(mapping), mapping);
+  }
+
+  @Override
   public Mono<DirtyPages.Tracker> startDirtyTracking(
       List<DmaInfo.IovaRange> ranges, long pageSize) {
     return around(

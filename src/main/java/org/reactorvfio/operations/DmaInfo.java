@@ -21,7 +21,23 @@ public record DmaInfo(long pageSizes, List<IovaRange> usableRanges, int maximumM
    * @param first the first address, unsigned
    * @param last the last address, inclusive, unsigned
    */
-  public record IovaRange(long first, long last) {}
+  public record IovaRange(long first, long last) {
+    /**
+     * Tells whether all of another range is in this one.
+     *
+     * @param other the other range
+     * @return true if so
+     */
+    public boolean contains(IovaRange other) {
+      return Long.compareUnsigned(first, other.first) <= 0
+          && Long.compareUnsigned(other.last, last) <= 0;
+    }
+
+    @Override
+    public String toString() {
+      return String.format("0x%x-0x%x", first, last);
+    }
+  }
 
   /**
    * Returns the smallest page size: the alignment of every address and size.

@@ -42,6 +42,24 @@ public enum Operation {
   UNMAP_DMA("unmapDma"),
   /** {@link VfioOperations#unmapAllDma}. */
   UNMAP_ALL_DMA("unmapAllDma"),
+  /** {@link VfioOperations#shareDma}. */
+  SHARE_DMA("shareDma"),
+  /** {@link VfioOperations#unmapDirtyDma}. */
+  UNMAP_DIRTY_DMA("unmapDirtyDma"),
+  /** {@link VfioOperations#iommuInfo}. */
+  IOMMU_INFO("iommuInfo"),
+  /** {@link VfioOperations#attach}. */
+  ATTACH("attach"),
+  /** {@link VfioOperations#detach}. */
+  DETACH("detach"),
+  /** {@link VfioOperations#attachPasid}. */
+  ATTACH_PASID("attachPasid"),
+  /** {@link VfioOperations#detachPasid}. */
+  DETACH_PASID("detachPasid"),
+  /** {@link VfioOperations#releaseDmaMemory}. */
+  RELEASE_DMA_MEMORY("releaseDmaMemory"),
+  /** {@link VfioOperations#adoptDmaMemory}. */
+  ADOPT_DMA_MEMORY("adoptDmaMemory"),
   /** {@link VfioOperations#startDirtyTracking}. */
   START_DIRTY_TRACKING("startDirtyTracking"),
   /** {@link VfioOperations#dirtyPages}. */

@@ -240,6 +240,118 @@ public interface VfioOperations {
   }
 
   /**
+   * Returns the address space that the device is in, which others may be opened into.
+   *
+   * @return the address space, as long as the device is open; empty if the transport's devices share none
+   */
+  default Optional<AddressSpace> addressSpace() {
+    return Optional.empty();
+  }
+
+  /**
+   * Gives the device access to memory that another address space has: without pinning it again, where both are beside each other
+   * in one iommufd ({@code IOMMU_IOAS_COPY}); else as {@link #mapDma} does.
+   *
+   * @param source the other address space
+   * @param sourceIova where the memory begins there; it must be one mapping, or a part of one
+   * @param mapping the memory, the address this device is to use, and the access it gets
+   * @return ends when the device may use the memory
+   */
+  default Mono<Void> shareDma(AddressSpace source, long sourceIova, DmaMapping mapping) {
+    return mapDma(mapping);
+  }
+
+  /**
+   * Takes memory back from the device and tells what it has written there since that was last asked ({@code
+   * VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP}). Dirty tracking must be on; stop the device's use of the memory first.
+   *
+   * @param iova the first address, a multiple of the page size
+   * @param size the size in bytes, a multiple of the page size; the range must cover whole mappings
+   * @return the dirty pages
+   */
+  default Mono<DirtyPages> unmapDirtyDma(long iova, long size) {
+    return notOffered("dirty tracking");
+  }
+
+  /**
+   * Asks what the IOMMU in front of the device can do ({@code IOMMU_GET_HW_INFO}).
+   *
+   * @return what it can do; {@link NotSupportedException} if the device is not in an iommufd
+   */
+  default Mono<IommuInfo> iommuInfo() {
+    return notOffered("information about the IOMMU");
+  }
+
+  /**
+   * Moves the device to another address space, at once: at no time does it see neither, or both ({@code
+   * VFIO_DEVICE_ATTACH_IOMMUFD_PT}). Only to one that was made beside the one it is in. If it is the address space that the device is
+   * in, undoes {@link #detach()}. Whoever uses a {@code DmaSpace} over these operations moves the device by that.
+   *
+   * @param target the other address space
+   * @return ends when the device is there; {@link org.reactorvfio.AddressSpaceConflictException} if it cannot be, {@link
+   *     NotSupportedException} if it is not in an iommufd
+   */
+  default Mono<Void> attach(AddressSpace target) {
+    return notOffered("moving to another address space");
+  }
+
+  /**
+   * Cuts the device off from all memory, until {@link #attach} ({@code VFIO_DEVICE_DETACH_IOMMUFD_PT}). What is mapped stays so.
+   *
+   * @return ends when the device is cut off; {@link NotSupportedException} if it is not in an iommufd
+   */
+  default Mono<Void> detach() {
+    return notOffered("leaving an address space");
+  }
+
+  /**
+   * Attaches the accesses that the device makes with a PASID to an address space of their own ({@code VFIO_DEVICE_ATTACH_PASID}). Memory
+   * is mapped there by a device that is in it.
+   *
+   * @param pasid the process address space id, from 1
+   * @param target the address space, beside the one that the device is in
+   * @return ends when it is attached; {@link NotSupportedException} if the device or its IOMMU has no PASIDs
+   */
+  default Mono<Void> attachPasid(int pasid, AddressSpace target) {
+    return notOffered("PASID");
+  }
+
+  /**
+   * Undoes {@link #attachPasid}.
+   *
+   * @param pasid the process address space id
+   * @return ends when it is detached
+   */
+  default Mono<Void> detachPasid(int pasid) {
+    return notOffered("PASID");
+  }
+
+  /**
+   * Prepares to pass mapped memory on to another process, together with the descriptors of the device and its address space: the
+   * device keeps its access, but the address space forgets where this process has the memory ({@code VFIO_DMA_UNMAP_FLAG_VADDR}). An
+   * iommufd needs no such preparation: this only checks that the range is mapped.
+   *
+   * @param iova the first address
+   * @param size the size in bytes; the range must cover whole mappings
+   * @return ends when it is prepared; {@link NotSupportedException} if mediated devices are in the address space
+   */
+  default Mono<Void> releaseDmaMemory(long iova, long size) {
+    return notOffered("moving memory to another process");
+  }
+
+  /**
+   * Takes over mapped memory that was passed on to this process: from now on it is this process's, for pinning and for
+   * RLIMIT_MEMLOCK ({@code VFIO_DMA_MAP_FLAG_VADDR}; for an iommufd {@code IOMMU_IOAS_CHANGE_PROCESS}, which takes over all memory in
+   * it at once, and only files).
+   *
+   * @param mapping where the memory is mapped for the device, and where this process has it; one mapping as it was made
+   * @return ends when it is taken over
+   */
+  default Mono<Void> adoptDmaMemory(DmaMapping mapping) {
+    return notOffered("moving memory to another process");
+  }
+
+  /**
    * Begins to keep track of the memory that the device writes, in the device itself if it can, else in its address space.
    *
    * @param ranges which addresses; the address space keeps track of all

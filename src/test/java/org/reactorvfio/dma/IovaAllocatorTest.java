@@ -100,6 +100,47 @@ class IovaAllocatorTest {
   }
 
   @Test
+  void alignsHugePagesBehindHoles() {
+    long huge = 2 << 20;
+    IovaAllocator space =
+        over(new IovaRange(0, 0xfedf_ffffL), new IovaRange(0xfef0_0000L, 0xffff_ffff_ffffL));
+    assertThat(space.reserve(huge, 0xfec0_0000L - huge)).isTrue();
+    assertThat(space.allocate(huge, huge)).hasValue(0xfec0_0000L);
+    // What is left before the hole is less than a huge page, and so is what is behind it up to the
+    // next multiple.
+    assertThat(space.allocate(huge, huge)).hasValue(0xff00_0000L);
+    assertThat(space.allocate(0x20_0000 - 0x1000)).hasValue(0x1000);
+    assertThat(space.allocate(0x10_0000)).hasValue(0xfef0_0000L);
+    assertThat(space.allocate(1L << 30, 1L << 30)).hasValue(0x1_0000_0000L);
+  }
+
+  @Test
+  void neverGivesOutWhatWrapsAround() {
+    IovaAllocator space = over(new IovaRange(-0x3000, -1));
+    assertThat(space.allocate(0x4000)).isEmpty();
+    assertThat(space.allocate(0x1000, 0x10000)).isEmpty();
+    assertThat(space.allocate(0x2000, 0x2000)).hasValue(-0x2000);
+    assertThat(space.reserve(-0x1000, 0x2000)).isFalse();
+    assertThat(space.allocate(0x1000)).hasValue(-0x3000);
+    space.free(-0x2000, 0x2000);
+    assertThat(space.allocate(0x2000)).hasValue(-0x2000);
+  }
+
+  @Test
+  void keepsToRangesThatItIsRestrictedTo() {
+    IovaAllocator space = over(new IovaRange(0, 0xf_ffff), new IovaRange(0x20_0000, -1));
+    assertThat(space.allocate(0x1000)).hasValue(0x1000);
+    space.restrict(List.of(new IovaRange(0x800, 0x3fff), new IovaRange(0x20_1800, 0x20_2fff)));
+    assertThat(space.fragments()).isEqualTo(2);
+    assertThat(space.allocate(0x3000)).isEmpty();
+    assertThat(space.allocate(0x2000)).hasValue(0x2000);
+    assertThat(space.allocate(0x1000)).hasValue(0x20_2000);
+    assertThat(space.allocate(0x1000)).isEmpty();
+    space.free(0x1000, 0x1000);
+    assertThat(space.allocate(0x1000)).hasValue(0x1000);
+  }
+
+  @Test
   void refusesAnAddressSpaceWithoutPages() {
     assertThatExceptionOfType(IllegalArgumentException.class)
         .isThrownBy(() -> new IovaAllocator(new DmaInfo(0, List.of(), 0)));

@@ -11,6 +11,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceLostException;
+import org.reactorvfio.MappingLimitException;
 import org.reactorvfio.MemoryLockLimitException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.PermissionDeniedException;
@@ -69,6 +70,14 @@ class KernelErrorsTest {
         .isInstanceOf(MemoryLockLimitException.class)
         .hasMessageContainingAll("1048576 bytes", "RLIMIT_MEMLOCK is ");
     assertThat(e.remedy()).contains("ulimit -l", "CAP_IPC_LOCK");
+  }
+
+  @Test
+  void tooManyMappingsNameTheParameter() {
+    assertThat(
+            KernelErrors.ofMap("d", 4096, new LinuxException("VFIO_IOMMU_MAP_DMA", Errno.ENOSPC)))
+        .isInstanceOf(MappingLimitException.class)
+        .hasMessageContaining("vfio_iommu_type1.dma_entry_limit");
   }
 
   @Test

@@ -10,6 +10,7 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -39,6 +40,9 @@ class DelegatingOperationsTest {
   /** What the core answers at once, of a kind that no default has. */
   private static Object value(Method method) {
     Class<?> type = method.getReturnType();
+    if (type == Optional.class) {
+      return Optional.of(method.getName());
+    }
     return type == boolean.class ? Boolean.FALSE : type == Flux.class ? NOTHING : method.getName();
   }
 
@@ -96,6 +100,8 @@ class DelegatingOperationsTest {
       return new IoEventFd(0, 0, 4, 1, 3);
     } else if (type == DmaMapping.class) {
       return DmaMapping.readWrite(ByteBuffer.allocateDirect(4096), 0);
+    } else if (type == AddressSpace.class) {
+      return AddressSpace.create();
     } else if (type == GraphicsPlane.class) {
       return new GraphicsPlane(
           GraphicsPlane.Kind.PRIMARY,
