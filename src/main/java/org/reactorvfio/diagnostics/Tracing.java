@@ -2,7 +2,9 @@ package org.reactorvfio.diagnostics;
 
 import java.util.List;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import org.reactorvfio.operations.DelegatingOperations;
 import org.reactorvfio.operations.Operation;
 import org.reactorvfio.operations.VfioOperations;
@@ -74,30 +76,44 @@ public final class Tracing implements VendorOperator<Object> {
     return new DelegatingOperations(core) {
       @Override
       protected <T> Mono<T> around(Operation operation, Mono<T> call, Object... arguments) {
-        return Mono.defer(() -> traced(name(), operation, call, arguments, System.nanoTime()));
+        return Mono.defer(() -> {
+          Span span = new Span(listener, name(), operation, arguments);
+          return call.doOnSuccess(value -> span.end(Trace.End.DONE, value, null))
+              .doOnError(e -> span.end(Trace.End.FAILED, null, e))
+              .doOnCancel(() -> span.end(Trace.End.CANCELLED, null, null));
+        });
       }
     };
   }
 
-  private <T> Mono<T> traced(
-      String device, Operation operation, Mono<T> call, Object[] arguments, long begin) {
-    return call.doOnSuccess(value ->
-            tell(Trace.of(device, operation, arguments, since(begin), Trace.End.DONE, value, null)))
-        .doOnError(e ->
-            tell(Trace.of(device, operation, arguments, since(begin), Trace.End.FAILED, null, e)))
-        .doOnCancel(() -> tell(
-            Trace.of(device, operation, arguments, since(begin), Trace.End.CANCELLED, null, null)));
-  }
+  /** One operation from its subscription to its end; true when it has ended, and cancelling it comes too late. */
+  private static final class Span extends AtomicBoolean {
+    private static final long serialVersionUID = 1L;
 
-  private static long since(long begin) {
-    return System.nanoTime() - begin;
-  }
+    private final transient Consumer<Trace> listener;
+    private final String device;
+    private final Operation operation;
+    private final transient Object[] arguments;
+    private final long begin = System.nanoTime();
 
-  private void tell(Trace trace) {
-    try {
-      listener.accept(trace);
-    } catch (RuntimeException e) {
-      LOG.warn("a listener failed at " + trace, e);
+    Span(Consumer<Trace> listener, String device, Operation operation, Object[] arguments) {
+      this.listener = listener;
+      this.device = device;
+      this.operation = operation;
+      this.arguments = arguments;
+    }
+
+    void end(Trace.End how, @Nullable Object value, @Nullable Throwable failure) {
+      if (!compareAndSet(false, true)) {
+        return;
+      }
+      long nanos = System.nanoTime() - begin;
+      Trace trace = Trace.of(device, operation, arguments, nanos, how, value, failure);
+      try {
+        listener.accept(trace);
+      } catch (RuntimeException e) {
+        LOG.warn("a listener failed at " + trace, e);
+      }
     }
   }
 }

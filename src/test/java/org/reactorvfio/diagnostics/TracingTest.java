@@ -76,6 +76,25 @@ class TracingTest {
   }
 
   @Test
+  void tellsOnceOfWhatIsCancelledBehindItsEnd() {
+    Tracing tracing = Tracing.to(traces::add);
+    VfioOperations traced = tracing.compose(function.open().block(LIMIT), tracing);
+    traces.clear();
+    StepVerifier.create(traced.deviceInfo().flatMap(info -> Mono.never()))
+        .then(() -> assertThat(traces).hasSizeLessThan(2))
+        .thenAwait(Duration.ofMillis(1))
+        .thenCancel()
+        .verify(LIMIT);
+    StepVerifier.create(traced.deviceInfo().flux().take(1))
+        .expectNextCount(1)
+        .expectComplete()
+        .verify(LIMIT);
+    assertThat(traces).hasSize(2);
+    assertThat(traces.get(1).end()).isEqualTo(Trace.End.DONE);
+    traced.close().block(LIMIT);
+  }
+
+  @Test
   void aListenerThatFailsDisturbsNobody() {
     VfioDevice device = Vfio.open(
             function,
