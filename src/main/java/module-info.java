@@ -25,4 +25,10 @@ module org.reactorvfio {
   exports org.reactorvfio.vendor.zdev;
 
   uses org.reactorvfio.vendor.VendorOperator;
+
+  // Those that need nothing but the device; the others are named, with what they need.
+  provides org.reactorvfio.vendor.VendorOperator with
+      org.reactorvfio.vendor.igd.IgdOperator,
+      org.reactorvfio.vendor.nvlink2.NvLink2Operator,
+      org.reactorvfio.vendor.zdev.ZdevOperator;
 }

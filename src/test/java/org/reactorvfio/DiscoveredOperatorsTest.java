@@ -20,6 +20,8 @@ import org.reactorvfio.operations.VfioOperations;
 import org.reactorvfio.vendor.DeviceIdentity;
 import org.reactorvfio.vendor.DeviceMatch;
 import org.reactorvfio.vendor.VendorOperator;
+import org.reactorvfio.vendor.igd.Igd;
+import org.reactorvfio.vendor.zdev.Zdev;
 import reactor.core.publisher.Mono;
 import reactor.test.StepVerifier;
 
@@ -211,6 +213,20 @@ class DiscoveredOperatorsTest {
     assertThatThrownBy(() -> discovering(OfBoard.class, Broken.class))
         .isInstanceOf(VfioException.class)
         .hasMessageContainingAll("discovery of operators", Broken.class.getName(), "withOperators");
+  }
+
+  @Test
+  void thoseOfTheLibraryAreAmongThem() {
+    EmulatedDevice graphics =
+        EmulatedDevice.builder(0x8086, 0x3e92).classCode(0x030000, 2).build();
+    VfioDevice device =
+        Vfio.open(graphics, VfioOptions.defaults().withDiscoveredOperators()).block(LIMIT);
+    assertThatThrownBy(() -> device.as(Igd.class))
+        .isInstanceOf(OperatorAbsentException.class)
+        .hasMessageContaining("opened without igd");
+    assertThatThrownBy(() -> device.as(Zdev.class))
+        .hasMessageContaining("igd matches more specifically");
+    close(device);
   }
 
   @Test

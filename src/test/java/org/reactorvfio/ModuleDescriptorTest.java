@@ -3,10 +3,12 @@ package org.reactorvfio;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.io.File;
+import java.io.IOException;
 import java.lang.module.Configuration;
 import java.lang.module.ModuleDescriptor;
 import java.lang.module.ModuleDescriptor.Requires;
 import java.lang.module.ModuleFinder;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Set;
 import java.util.regex.Pattern;
@@ -35,6 +37,19 @@ class ModuleDescriptorTest {
         .filteredOn(requires -> requires.modifiers().contains(Requires.Modifier.STATIC))
         .extracting(Requires::name)
         .containsExactlyInAnyOrder("org.jspecify", "reactor.blockhound");
+  }
+
+  /** The class path has its own list. */
+  @Test
+  void providesTheSameOperatorsOnBothPaths() throws IOException {
+    String service = "org.reactorvfio.vendor.VendorOperator";
+    assertThat(descriptor.uses()).contains(service);
+    assertThat(descriptor.provides())
+        .filteredOn(provides -> provides.service().equals(service))
+        .flatExtracting(ModuleDescriptor.Provides::providers)
+        .isNotEmpty()
+        .containsExactlyInAnyOrderElementsOf(
+            Files.readAllLines(MainModule.classes().resolve("META-INF/services/" + service)));
   }
 
   @Test
