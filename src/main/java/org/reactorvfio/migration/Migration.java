@@ -137,7 +137,11 @@ public final class Migration {
     return free("abort of a migration").then(back(MigrationState.RUNNING));
   }
 
-  /** As {@link #save(MigrationOptions)}, with the defaults. */
+  /**
+   * Saves the device's state as {@link #save(MigrationOptions)} does, with the defaults.
+   *
+   * @return the state's bytes
+   */
   public Flux<ByteBuffer> save() {
     return save(MigrationOptions.defaults());
   }
@@ -209,7 +213,12 @@ public final class Migration {
     return Mono.defer(() -> loading.initial == null ? Mono.empty() : restart());
   }
 
-  /** As {@link #migrateTo(Migration, MigrationOptions)}, with the defaults. */
+  /**
+   * Moves this device's state as {@link #migrateTo(Migration, MigrationOptions)} does, with the defaults.
+   *
+   * @param target the other device's migration
+   * @return the progress
+   */
   public Flux<MigrationProgress> migrateTo(Migration target) {
     return migrateTo(target, MigrationOptions.defaults());
   }
