@@ -9,6 +9,7 @@ import org.reactivestreams.Subscription;
 import org.reactivestreams.tck.PublisherVerification;
 import org.reactivestreams.tck.TestEnvironment;
 import org.testng.annotations.AfterMethod;
+import org.testng.annotations.Test;
 import reactor.core.CoreSubscriber;
 import reactor.core.publisher.Flux;
 import reactor.core.scheduler.Schedulers;
@@ -57,6 +58,30 @@ abstract class StreamVerification extends PublisherVerification<Interrupt> {
     Interrupts interrupts =
         Interrupts.create(new TestOperations(), InterruptLoop.shared()).block(LIMIT);
     return Flux.from(stream(interrupts)).cast(Interrupt.class);
+  }
+
+  /**
+   * The TCK looks 100 ms after one run of the collector, which on a busy machine is early for what only the collector can tell.
+   * A publisher that holds on to its subscriber fails every time.
+   */
+  @Override
+  @Test
+  public void
+      required_spec313_cancelMustMakeThePublisherEventuallyDropAllReferencesToTheSubscriber()
+          throws Throwable {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        super
+            .required_spec313_cancelMustMakeThePublisherEventuallyDropAllReferencesToTheSubscriber();
+        return;
+      } catch (AssertionError e) {
+        if (attempt == 5) {
+          throw e;
+        }
+        close();
+        setUp();
+      }
+    }
   }
 
   @AfterMethod
