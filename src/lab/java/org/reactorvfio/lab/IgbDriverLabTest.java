@@ -167,7 +167,7 @@ class IgbDriverLabTest {
     sent(0);
   }
 
-  /** Beyond the kernel's test: thousands of messages, each of them a signal of the kernel's handler, and none lost. */
+  /** Beyond the kernel's test: thousands of messages, which come together if they come too fast for the handler, and none lost. */
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void losesNothingInAStormOfMessages(Backend backend) throws Exception {
@@ -190,6 +190,6 @@ class IgbDriverLabTest {
       handled = LabDevice.handledByKernel(address, "msix", 0);
     }
     LabDevice.run(device.close());
-    assertThat(total.get(30, TimeUnit.SECONDS)).isEqualTo(handled).isGreaterThan(100);
+    assertThat(total.get(30, TimeUnit.SECONDS)).isEqualTo(handled).isPositive();
   }
 }

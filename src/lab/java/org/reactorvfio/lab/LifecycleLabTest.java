@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
@@ -30,19 +32,31 @@ import reactor.test.StepVerifier;
 @Tag("lab")
 @Timeout(180)
 class LifecycleLabTest {
+  private static final int ROUNDS = 1_000;
+
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void opensAndClosesAThousandTimes(Backend backend) throws IOException {
     LabDevice.run(LabDevice.open("VFIO_LAB_EDU", backend).close());
-    long before = LabDevice.descriptors();
-    for (int i = 0; i < 1_000; i++) {
+    long descriptors = LabDevice.descriptors();
+    int threads = Thread.activeCount();
+    for (int i = 0; i < ROUNDS; i++) {
       VfioDevice edu = LabDevice.open("VFIO_LAB_EDU", backend);
-      if (i % 100 == 0) {
+      if (i % 25 == 0) {
         LabDevice.run(edu.interrupts().msi().enable(1));
+        LabDevice.get(edu.dma().allocate(4096));
+        LabDevice.get(edu.bar(0).map());
       }
       LabDevice.run(edu.close());
     }
-    assertThat(LabDevice.descriptors()).isEqualTo(before);
+    assertThat(LabDevice.descriptors()).isEqualTo(descriptors);
+    // Reactor's workers may have come meanwhile, but not one for each round.
+    assertThat(Thread.activeCount()).isLessThan(threads + ROUNDS / 10);
+    try (Stream<String> maps = Files.lines(Path.of("/proc/self/maps"))) {
+      assertThat(maps.filter(line -> line.contains("vfio-device") || line.contains("/dev/vfio")))
+          .as("mappings of the device")
+          .isEmpty();
+    }
   }
 
   @ParameterizedTest

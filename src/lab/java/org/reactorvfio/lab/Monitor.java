@@ -20,14 +20,14 @@ final class Monitor {
     execute("{\"execute\": \"device_del\", \"arguments\": {\"id\": \"" + id + "\"}}");
   }
 
-  /** Puts the igb card back into its slot, as soon as QEMU has done with taking it out. */
+  /** Puts the igb card back into its slot, as soon as QEMU and the slot have done with taking it out. */
   static void plugIgb() {
     LabDevice.eventually(
         () ->
             !ask("{\"execute\": \"device_add\", \"arguments\": {\"driver\": \"igb\", \"id\": \"igb\","
                     + " \"bus\": \"root_port\", \"netdev\": \"net1\", \"romfile\": \"\"}}")
-                .contains("Duplicate"),
-        "the former card is gone");
+                .contains("\"error\""),
+        "the slot is free");
   }
 
   /** Makes a device report an error to its root port (Advanced Error Reporting). */
