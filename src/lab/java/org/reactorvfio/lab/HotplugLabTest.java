@@ -123,8 +123,7 @@ class HotplugLabTest {
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void tellsOfAnErrorThatTheDeviceReports(Backend backend) {
-    // QEMU's igb has no error reporting to turn on; its e1000e has.
-    device = LabDevice.open("VFIO_LAB_TWIN", backend);
+    device = LabDevice.open("VFIO_LAB_RNG", backend);
     PciExpressCapability express =
         LabDevice.get(device.config().capability(PciExpressCapability.class));
     int control = express.offset() + 8;
@@ -134,7 +133,7 @@ class HotplugLabTest {
         .flatMap(value ->
             device.config().write16(control, (short) (value | CORRECTABLE_NON_FATAL_FATAL))));
     StepVerifier.create(device.interrupts().err().map(Interrupt::count).take(1))
-        .then(() -> Monitor.injectError("twin", "COMP_TIME"))
+        .then(() -> Monitor.injectError("rng", "COMP_TIME"))
         .expectNext(1L)
         .expectComplete()
         .verify(LabDevice.LONG);
