@@ -130,7 +130,8 @@ class DmaMappingLabTest {
     edu = LabDevice.open("VFIO_LAB_EDU", backend);
     int errno = "stock".equals(System.getenv("VFIO_LAB_GUEST")) ? Errno.EINVAL : Errno.EOVERFLOW;
     refuses(errno, edu.operations().mapDma(DmaMapping.readWrite(pages(2), -PAGE)));
-    refuses(errno, edu.operations().unmapDma(-PAGE, 2 * PAGE));
+    // Refused before the kernel is asked, whose answers differ here, too.
+    refuses(Errno.EINVAL, edu.operations().unmapDma(-PAGE, 2 * PAGE));
   }
 
   /**

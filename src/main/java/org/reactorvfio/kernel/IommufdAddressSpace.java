@@ -155,7 +155,12 @@ final class IommufdAddressSpace implements SharedSpace.Backing {
           .putInt(HW_INFO__DEV_ID, deviceId)
           .putInt(HW_INFO__DATA_LEN, room)
           .putLong(HW_INFO__DATA_UPTR, data.address());
-      iommufd.ioctl("IOMMU_GET_HW_INFO", IOMMU_GET_HW_INFO, request);
+      try {
+        iommufd.ioctl("IOMMU_GET_HW_INFO", IOMMU_GET_HW_INFO, request);
+      } catch (LinuxException e) {
+        // A mediated device is in the iommufd as one that pins pages, not as one behind an IOMMU.
+        throw e.errno() == Errno.ENOENT ? new LinuxException(e.call(), Errno.EOPNOTSUPP) : e;
+      }
       int length = request.bytes().getInt(HW_INFO__DATA_LEN);
       if (length > room && attempt < ATTEMPTS) {
         room = length;
