@@ -457,17 +457,28 @@ class MigrationTest {
     assertThat(progress).isSortedAccordingTo((a, b) -> Long.compare(a.bytes(), b.bytes()));
   }
 
+  private static void await(CountDownLatch latch) {
+    try {
+      assertThat(latch.await(LIMIT.toSeconds(), TimeUnit.SECONDS)).isTrue();
+    } catch (InterruptedException e) {
+      throw new AssertionError(e);
+    }
+  }
+
   @Test
-  void moveBringsWhatChangedWhileItWasUnderWay() throws InterruptedException {
+  void moveBringsWhatChangedWhileItWasUnderWay() {
     fill(source);
     VfioDevice device = open(source);
     Migration to = open(target).migration();
     AtomicInteger written = new AtomicInteger();
 
     BaseSubscriber<MigrationProgress> move = new BaseSubscriber<>() {};
+    CountDownLatch subscribed = new CountDownLatch(1);
     CountDownLatch cancelled = new CountDownLatch(1);
     source.onState = () -> {
       if (source.state == PRE_COPY) {
+        // Not in the middle of subscribing, which a whole move can overtake.
+        await(subscribed);
         move.cancel();
         cancelled.countDown();
       }
@@ -476,7 +487,8 @@ class MigrationTest {
         .migration()
         .migrateTo(to, MigrationOptions.defaults().withChunkSize(16))
         .subscribe(move);
-    assertThat(cancelled.await(LIMIT.toSeconds(), TimeUnit.SECONDS)).isTrue();
+    subscribed.countDown();
+    await(cancelled);
     run(device.migration().settled());
     // Cancelled: the device goes on, and is moved for good now while its driver writes.
     assertThat(source.works()).isTrue();

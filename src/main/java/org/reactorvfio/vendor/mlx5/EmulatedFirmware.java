@@ -91,6 +91,13 @@ final class EmulatedFirmware implements RegisterHandler {
         () -> faults.computeIfAbsent(opcode, kind -> new ArrayDeque<>()).add(fault));
   }
 
+  /** How many commands wait for {@link #release()}. */
+  int waiting() {
+    int[] count = new int[1];
+    device.exclusively(() -> count[0] = held.size());
+    return count[0];
+  }
+
   void release() {
     device.exclusively(() -> {
       List<Integer> all = List.copyOf(held);

@@ -111,6 +111,11 @@ public final class EmulatedMlx5 {
     firmware.inject(opcode, fault);
   }
 
+  /** How many commands {@link Fault#held()} keeps waiting. */
+  int waiting() {
+    return firmware.waiting();
+  }
+
   /** Answers the commands that {@link Fault#held()} keeps waiting. */
   public void release() {
     firmware.release();

@@ -101,6 +101,13 @@ abstract class AdapterTestBase {
         .repeatWhenEmpty(2000, again -> again.delayElements(Duration.ofMillis(5))));
   }
 
+  /** Waits until the adapter keeps a command waiting: others come and go meanwhile. */
+  static void awaitHeld(Started started) {
+    run(Mono.fromSupplier(started.adapter()::waiting)
+        .filter(now -> now == 1)
+        .repeatWhenEmpty(2000, again -> again.delayElements(Duration.ofMillis(5))));
+  }
+
   static MigrationData stream(VfioDevice vf, MigrationState state) {
     return get(vf.operations().setMigrationState(state)).orElseThrow();
   }

@@ -161,7 +161,7 @@ class MoveTest extends AdapterTestBase {
     StepVerifier.create(move(from, to))
         .expectSubscription()
         .then(() -> {
-          awaitOutstanding(target, 1);
+          awaitHeld(target);
           run(target.device().reset());
         })
         .expectError(MigrationFailedException.class)
@@ -182,7 +182,7 @@ class MoveTest extends AdapterTestBase {
     StepVerifier.create(move(from, to))
         .expectSubscription()
         .then(() -> {
-          awaitOutstanding(source, 1);
+          awaitHeld(source);
           run(source.device().reset());
         })
         .expectError(MigrationFailedException.class)
@@ -204,7 +204,7 @@ class MoveTest extends AdapterTestBase {
     target.adapter().inject(Opcode.LOAD_VHCA_STATE.number(), Fault.held());
     StepVerifier.create(move(from, to))
         .expectSubscription()
-        .then(() -> awaitOutstanding(target, 1))
+        .then(() -> awaitHeld(target))
         .thenCancel()
         .verify(LIMIT);
     target.adapter().release();

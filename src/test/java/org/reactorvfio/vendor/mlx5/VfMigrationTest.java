@@ -632,7 +632,7 @@ class VfMigrationTest extends AdapterTestBase {
     StepVerifier.create(stuck.operations().setMigrationState(STOP))
         .expectSubscription()
         .then(() -> {
-          awaitOutstanding(started, 1);
+          awaitHeld(started);
           assertThat(save(other, 1 << 20)).hasSize(40 + WHOLE);
           assertThat(vhca(started, 0).suspended()).isFalse();
         })
