@@ -223,8 +223,14 @@ final class EmulatedMemory implements SharedSpace.Backing {
     if (!covers(iova, source.remaining(), true)) {
       return false;
     }
-    for (long at = iova & -page; log.on() && at < iova + source.remaining(); at += page) {
+    if (log.on() && source.hasRemaining()) {
+      long last = (iova + source.remaining() - 1) & -page;
+      long at = iova & -page;
       log.note(at);
+      while (at != last) {
+        at += page;
+        log.note(at);
+      }
     }
     while (source.hasRemaining()) {
       ByteBuffer part = part(iova, source.remaining());

@@ -16,6 +16,7 @@ import org.reactorvfio.operations.MigrationData.PrecopyInfo;
 import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.BaseSubscriber;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.FluxSink;
 import reactor.core.publisher.Mono;
@@ -241,11 +242,36 @@ public final class Migration {
     return Flux.create(
         sink -> {
           Move move = new Move(this, target, options, sink::next);
-          sink.onDispose(move.run()
-              .subscribe(
-                  nothing -> {}, sink::error, sink::complete, Context.of(sink.contextView())));
+          Ending ending = new Ending(sink);
+          // Before it begins: a cancellation must not be missed while this is still subscribing.
+          sink.onDispose(ending);
+          move.run().subscribe(ending);
         },
         FluxSink.OverflowStrategy.LATEST);
+  }
+
+  /** Ends the stream of a move's progress with the move, and the move with its stream. */
+  private static final class Ending extends BaseSubscriber<Void> {
+    private final FluxSink<MigrationProgress> sink;
+
+    Ending(FluxSink<MigrationProgress> sink) {
+      this.sink = sink;
+    }
+
+    @Override
+    public Context currentContext() {
+      return Context.of(sink.contextView());
+    }
+
+    @Override
+    protected void hookOnComplete() {
+      sink.complete();
+    }
+
+    @Override
+    protected void hookOnError(Throwable failure) {
+      sink.error(failure);
+    }
   }
 
   /**
