@@ -18,6 +18,7 @@ final class EmulatedNvme implements RegisterHandler {
   private static final int LBA_OUT_OF_RANGE = 0x80;
   private static final int DATA_TRANSFER_ERROR = 0x04;
   private static final int ABORT_REQUESTED = 0x07;
+  private static final int QUEUE_DELETED = 0x08;
 
   /** Do not retry, in the place that the status codes here are in. */
   private static final int FOR_GOOD = 1 << 14;
@@ -202,6 +203,14 @@ final class EmulatedNvme implements RegisterHandler {
     return 0;
   }
 
+  /** What was fetched and not answered ends with its queue. */
+  private void delete(int id) {
+    Queue queue = submissions.remove(id);
+    while (queue != null && !queue.fetched.isEmpty()) {
+      complete(queue, id, queue.fetched.remove().getShort(2), QUEUE_DELETED);
+    }
+  }
+
   private ByteBuffer memory(long iova, int size) {
     ByteBuffer bytes = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
     device.readMemory(iova, bytes);
@@ -214,7 +223,7 @@ final class EmulatedNvme implements RegisterHandler {
     long address = command.getLong(24);
     int entries = (first >>> 16) + 1;
     switch (command.get(0)) {
-      case 0x00 -> submissions.remove(first & 0xffff);
+      case 0x00 -> delete(first & 0xffff);
       case 0x04 -> completions.remove(first & 0xffff);
       case 0x08 -> result = abort(first & 0xffff, first >>> 16);
       case 0x01 -> submissions.put(first & 0xffff, new Queue(address, entries, second >>> 16));

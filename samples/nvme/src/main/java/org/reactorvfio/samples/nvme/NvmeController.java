@@ -232,8 +232,9 @@ final class NvmeController {
     if (hung && starting) {
       // Fails what is being started, which stops the controller.
       admin.end("a controller that does not answer", null);
-    } else if (hung && recovering.compareAndSet(false, true)) {
-      reset("a reset, since commands were not answered")
+    } else if (hung && running && recovering.compareAndSet(false, true)) {
+      // Without asking anything more of a controller that does not answer.
+      change(disable("a reset, since commands were not answered").then(start()))
           .doFinally(end -> recovering.set(false))
           .subscribe(nothing -> {}, e -> {});
     }
@@ -261,11 +262,16 @@ final class NvmeController {
 
   /** Disables the controller, ends what it had not answered, and brings it up again with empty queues. */
   Mono<Void> reset() {
-    return reset("a reset");
+    return change(Mono.defer(() -> running ? quiesce("a reset") : Mono.empty())
+        .then(disable("a reset"))
+        .then(start()));
   }
 
-  private Mono<Void> reset(String reason) {
-    return change(disable(reason).then(start()));
+  /** Takes the queues away before the controller is disabled, as Linux's driver does: some stumble over what they had not fetched. */
+  private Mono<Void> quiesce(String reason) {
+    running = false;
+    stopAll(reason);
+    return deleteQueues().timeout(options.timeout()).onErrorComplete();
   }
 
   /**
@@ -294,16 +300,22 @@ final class NvmeController {
   }
 
   private Mono<Void> finish() {
-    return Mono.<Void>fromRunnable(() -> stopAll("a shutdown"))
-        .then(idle()
-            .then(Flux.fromIterable(pairs).take(granted).concatMap(this::delete).then())
-            .timeout(options.timeout())
-            .onErrorComplete())
+    return Mono.<Void>fromRunnable(() -> {
+          running = false;
+          stopAll("a shutdown");
+        })
+        .then(idle().then(deleteQueues()).timeout(options.timeout()).onErrorComplete())
         .then(Mono.<Void>fromRunnable(
             () -> registers.set32(CONFIGURATION, ENTRY_SIZES | ENABLE | SHUTDOWN)))
         .then(until(SHUTDOWN_STATUS, SHUTDOWN_DONE, "does not shut down"))
         // It will be disabled in any case.
         .onErrorResume(NvmeException.class, e -> Mono.empty());
+  }
+
+  private Mono<Void> deleteQueues() {
+    return Flux.defer(() -> Flux.fromIterable(pairs.subList(0, granted)))
+        .concatMap(this::delete)
+        .then();
   }
 
   private Mono<Integer> delete(QueuePair pair) {

@@ -285,8 +285,12 @@ final class QueuePair {
   }
 
   private NvmeException failure(Request<?> request, int status) {
-    return request.expired && (status & 0x7ff) == StatusCodes.ABORT_REQUESTED
-        ? timedOut(request)
+    int code = status & 0x7ff;
+    if (request.expired && code == StatusCodes.ABORT_REQUESTED) {
+      return timedOut(request);
+    }
+    return code == StatusCodes.QUEUE_DELETED
+        ? new NvmeException.Aborted(request.command(), stopped, cause)
         : new NvmeException.Failed(request.command(), status);
   }
 

@@ -3,6 +3,7 @@ package org.reactorvfio.samples.nvme;
 /** The names of status codes (NVMe 1.4, 4.6.1), for messages. */
 final class StatusCodes {
   static final int ABORT_REQUESTED = 0x07;
+  static final int QUEUE_DELETED = 0x08;
 
   private StatusCodes() {}
 
@@ -23,7 +24,7 @@ final class StatusCodes {
       case 0x04 -> "data transfer error";
       case 0x06 -> "internal error";
       case ABORT_REQUESTED -> "aborted as asked for";
-      case 0x08 -> "submission queue deleted";
+      case QUEUE_DELETED -> "submission queue deleted";
       case 0x0b -> "invalid namespace or format";
       case 0x13 -> "invalid offset in a page";
       case 0x20 -> "namespace is write protected";
