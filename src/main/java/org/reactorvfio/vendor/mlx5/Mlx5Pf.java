@@ -257,6 +257,11 @@ public final class Mlx5Pf {
   /** Keeps a VF in mind that has a stream open: it is told of the end. */
   void register(VfMigration vf) {
     migrating.add(vf);
+    tellIfDown(vf);
+  }
+
+  /** Tells a VF of the end, if that has come. */
+  void tellIfDown(VfMigration vf) {
     VfioException cause = down.get();
     if (cause != null) {
       vf.pfEnded(cause);

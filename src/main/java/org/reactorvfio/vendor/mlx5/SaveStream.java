@@ -207,6 +207,8 @@ final class SaveStream implements MigrationData {
         return;
       }
     }
+    // That comes first if it is the cause: all saves fail when the PF ends.
+    commands.pf().tellIfDown(vf);
     fail(new MigrationDataException(
         READ,
         vf.name(),

@@ -776,6 +776,20 @@ class VfMigrationTest extends AdapterTestBase {
   }
 
   @Test
+  void closingThePfDuringASaveEndsItsMigration() {
+    EmulatedMlx5 adapter = EmulatedMlx5.create(1);
+    Started started = start(adapter);
+    VfioDevice vf = vf(started, 0).device();
+    lead(vf, STOP);
+    adapter.inject(0x118, Fault.held());
+    MigrationData out = stream(vf, STOP_COPY);
+    awaitOutstanding(started, 1);
+    run(started.device().close());
+    assertAborted(out.read(ByteBuffer.allocate(1)));
+    run(vf.close());
+  }
+
+  @Test
   void aSaveThatIsNotAnsweredFailsItsStream() {
     EmulatedMlx5 adapter = EmulatedMlx5.create(1);
     Started started = start(adapter, new Adapter.Limits(Duration.ofMillis(200), LIMIT));
