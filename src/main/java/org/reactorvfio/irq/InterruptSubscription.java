@@ -188,7 +188,9 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
         vector.deliver();
         cursor.queued = false;
       }
-      if (cursor.pending() > 0) {
+      // Taking lets in whoever has come since we asked: a subscriber that had gone by then must not
+      // count what its successor counts.
+      if (cursor.pending() > 0 && hasDemand()) {
         emit(cursor);
       }
       vector.settle();

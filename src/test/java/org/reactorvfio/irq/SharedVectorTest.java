@@ -11,6 +11,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.reactivestreams.Subscription;
+import org.reactorvfio.loop.LoopTask;
 import org.reactorvfio.operations.Irqs;
 import reactor.core.CoreSubscriber;
 
@@ -94,6 +95,32 @@ class SharedVectorTest extends InterruptTestBase {
     msix.vector(0).subscribe(next);
     eventually(() -> next.sum() == 1, "the next one starts where the furthest was");
     next.cancel();
+  }
+
+  /** A subscriber that asks takes what there is, for all; one that comes with it may have it cancelled meanwhile. */
+  @Test
+  void aSubscriberThatIsCancelledWhileItTakesGetsNothingMore() throws Exception {
+    Recorder taking = new Recorder(0);
+    Recorder cancelling = new Recorder(0) {
+      @Override
+      protected void hookOnNext(Interrupt value) {
+        super.hookOnNext(value);
+        taking.cancel();
+      }
+    };
+    msix.vector(0).subscribe(taking);
+    msix.vector(0).subscribe(cancelling);
+    passTheLoop();
+    device.signal(Irqs.MSIX, 0, 3);
+    // Both ask before the loop comes to either; it comes to the one that takes first.
+    loop.eventLoop().schedule(LoopTask.of(() -> {
+      taking.request(1);
+      cancelling.request(1);
+    }));
+    eventually(() -> cancelling.sum() == 3, "one has it all");
+    passTheLoop();
+    assertThat(taking.sum()).isZero();
+    cancelling.cancel();
   }
 
   /** Subscribers follow one another, each cancelled at a random point from a random thread, while others write. */

@@ -15,11 +15,38 @@ public final class TestEventFds {
     return LibC.read(fd, word.address(), 8) == 8 ? word.bytes().getLong(0) : 0;
   }
 
+  /** Adds to eventfds as a device would that raised several interrupts at once. For one thread. */
+  public static final class Adder {
+    private final NativeBuffer word = NativeBuffer.allocate(8);
+
+    /** Adds to the counter of an eventfd given by number. */
+    public void add(int fd, long count) {
+      word.bytes().putLong(0, count);
+      if (LibC.write(fd, word.address(), 8) != 8) {
+        throw new IllegalStateException("an eventfd that does not take " + count);
+      }
+    }
+
+    /** Takes the counter of an eventfd given by number: the count, or 0. */
+    public long take(int fd) {
+      return LibC.read(fd, word.address(), 8) == 8 ? word.bytes().getLong(0) : 0;
+    }
+  }
+
   /** Tells an eventfd's counter without taking it. */
   public static long count(int fd) {
     return fdinfo(fd)
         .filter(line -> line.startsWith("eventfd-count:"))
         .mapToLong(line -> Long.parseUnsignedLong(line.substring(14).trim(), 16))
+        .findFirst()
+        .orElseThrow();
+  }
+
+  /** Tells which eventfd it is, whatever its number: no other has this while it is open somewhere (Linux 5.2). */
+  public static long id(int fd) {
+    return fdinfo(fd)
+        .filter(line -> line.startsWith("eventfd-id:"))
+        .mapToLong(line -> Long.parseLong(line.substring(11).trim()))
         .findFirst()
         .orElseThrow();
   }

@@ -1,0 +1,2 @@
+/** Interrupts by the thousand million, with exact accounts. */
+package org.reactorvfio.soak;
