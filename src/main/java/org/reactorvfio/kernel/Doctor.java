@@ -1,6 +1,7 @@
 package org.reactorvfio.kernel;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -8,6 +9,8 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.IntToLongFunction;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.MemoryLockLimitException;
@@ -30,6 +33,8 @@ public final class Doctor {
 
   /** {@code CAP_IPC_LOCK} of {@code linux/capability.h}. */
   private static final int CAP_IPC_LOCK = 14;
+
+  private static final Pattern CAPABILITIES = Pattern.compile("CapEff:\\s*([0-9a-f]{1,16})\\s*");
 
   /** What a device needs beside its vectors: itself, group, container, loop, REQ and ERR. */
   private static final int OWN_DESCRIPTORS = 16;
@@ -168,7 +173,8 @@ public final class Doctor {
 
   /** On x86 the interrupt controllers' names tell; elsewhere this cannot be seen, and is taken for granted. */
   private boolean interruptsRemapped() {
-    try (Stream<String> lines = Files.lines(proc.resolve("interrupts"))) {
+    try (Stream<String> lines =
+        Files.lines(proc.resolve("interrupts"), StandardCharsets.ISO_8859_1)) {
       List<String> all = lines.toList();
       boolean x86 = all.stream().anyMatch(line -> line.contains("IO-APIC"));
       return !x86 || all.stream().anyMatch(line -> line.contains(" IR-"));
@@ -230,10 +236,13 @@ public final class Doctor {
   }
 
   private boolean mayLock() {
-    try (Stream<String> lines = Files.lines(proc.resolve("self/status"))) {
+    // A process's name is among the lines, in whatever bytes it was given: each is a character.
+    try (Stream<String> lines =
+        Files.lines(proc.resolve("self/status"), StandardCharsets.ISO_8859_1)) {
       return lines
-          .filter(line -> line.startsWith("CapEff:"))
-          .mapToLong(line -> Long.parseUnsignedLong(line.substring(7).strip(), 16))
+          .map(CAPABILITIES::matcher)
+          .filter(Matcher::matches)
+          .mapToLong(line -> Long.parseUnsignedLong(line.group(1), 16))
           .anyMatch(capabilities -> (capabilities >> CAP_IPC_LOCK & 1) != 0);
     } catch (IOException e) {
       return false;

@@ -82,7 +82,7 @@ final class HotReset {
       answer.bytes().putInt(PCI_HOT_RESET_INFO__ARGSZ, size);
       try {
         device.ioctl(INFO, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, answer);
-        return info(answer.bytes(), owned);
+        return decode(answer.bytes(), owned.keySet());
       } catch (LinuxException e) {
         room = answer.bytes().getInt(PCI_HOT_RESET_INFO__COUNT);
         if (e.errno() != Errno.ENOSPC || attempt == ATTEMPTS || room < 0 || room > LARGEST) {
@@ -92,10 +92,18 @@ final class HotReset {
     }
   }
 
-  private static HotResetInfo info(ByteBuffer answer, Map<Integer, Fd> owned) {
+  /** Takes the answer apart; whoever is in one of these groups is ours. */
+  static HotResetInfo decode(ByteBuffer answer, Set<Integer> owned) throws LinuxException {
     boolean ids = (answer.getInt(PCI_HOT_RESET_INFO__FLAGS) & VFIO_PCI_HOT_RESET_FLAG_DEV_ID) != 0;
     List<Affected> affected = new ArrayList<>();
-    for (int i = 0; i < answer.getInt(PCI_HOT_RESET_INFO__COUNT); i++) {
+    int count = answer.getInt(PCI_HOT_RESET_INFO__COUNT);
+    int room = (answer.capacity() - PCI_HOT_RESET_INFO__SIZE) / PCI_DEPENDENT_DEVICE__SIZE;
+    if (count < 0 || count > room) {
+      throw KernelErrors.malformed(
+          INFO,
+          "it tells of " + Integer.toUnsignedString(count) + " devices in the room of " + room);
+    }
+    for (int i = 0; i < count; i++) {
       int at = PCI_HOT_RESET_INFO__SIZE + i * PCI_DEPENDENT_DEVICE__SIZE;
       int id = answer.getInt(at + PCI_DEPENDENT_DEVICE__GROUP_ID);
       int devfn = Byte.toUnsignedInt(answer.get(at + PCI_DEPENDENT_DEVICE__DEVFN));
@@ -104,7 +112,7 @@ final class HotReset {
           Byte.toUnsignedInt(answer.get(at + PCI_DEPENDENT_DEVICE__BUS)),
           devfn >> 3,
           devfn & 7);
-      boolean ours = ids ? id != VFIO_PCI_DEVID_NOT_OWNED : owned.containsKey(id);
+      boolean ours = ids ? id != VFIO_PCI_DEVID_NOT_OWNED : owned.contains(id);
       affected.add(new Affected(address.toString(), ids ? -1 : id, ours));
     }
     return new HotResetInfo(affected);

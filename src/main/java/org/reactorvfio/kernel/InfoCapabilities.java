@@ -3,6 +3,8 @@ package org.reactorvfio.kernel;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.NavigableSet;
+import java.util.TreeSet;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.VfioUapi;
@@ -49,31 +51,39 @@ final class InfoCapabilities {
   /**
    * Walks the chain of an answer.
    *
-   * @throws IllegalStateException if the chain leaves the structure or runs in a circle
+   * @throws LinuxException with EPROTO if the chain leaves the structure, runs in a circle or has capabilities inside of others'
+   *     headers
    */
-  static List<Capability> walk(NativeBuffer structure, Layout layout) {
+  static List<Capability> walk(NativeBuffer structure, Layout layout) throws LinuxException {
     ByteBuffer bytes = structure.bytes();
     List<Capability> found = new ArrayList<>();
     if ((bytes.getInt(layout.flagsOffset()) & layout.capsFlag()) == 0) {
       return found;
     }
     List<Integer> offsets = new ArrayList<>();
+    NavigableSet<Integer> sorted = new TreeSet<>();
     for (int at = bytes.getInt(layout.capOffset());
         at != 0;
         at = bytes.getInt(at + VfioUapi.INFO_CAP_HEADER__NEXT)) {
       if (at < layout.size()
           || at > structure.size() - VfioUapi.INFO_CAP_HEADER__SIZE
-          || offsets.contains(at)) {
-        throw new IllegalStateException(layout.name()
-            + ": the capability chain is broken at offset " + at + " of " + structure.size());
+          || !sorted
+              .subSet(
+                  at - VfioUapi.INFO_CAP_HEADER__SIZE,
+                  false,
+                  at + VfioUapi.INFO_CAP_HEADER__SIZE,
+                  false)
+              .isEmpty()) {
+        throw KernelErrors.malformed(
+            layout.name(),
+            "the capability chain is broken at offset " + at + " of " + structure.size());
       }
       offsets.add(at);
+      sorted.add(at);
     }
     for (int at : offsets) {
-      int end = offsets.stream()
-          .filter(other -> other > at)
-          .min(Integer::compare)
-          .orElse(structure.size());
+      Integer next = sorted.higher(at);
+      int end = next == null ? structure.size() : next;
       byte[] content = new byte[end - at - VfioUapi.INFO_CAP_HEADER__SIZE];
       bytes.get(at + VfioUapi.INFO_CAP_HEADER__SIZE, content);
       found.add(new Capability(

@@ -29,6 +29,9 @@ final class IommufdAddressSpace implements SharedSpace.Backing {
   private static final Logger LOG = Loggers.getLogger(IommufdAddressSpace.class);
   private static final int ATTEMPTS = 8;
 
+  /** The kernel's answers are far below, in bytes; a longer one is a broken one. */
+  private static final int LARGEST = 1 << 20;
+
   private final Fd iommufd;
   private final int id;
   private final Runnable release;
@@ -162,6 +165,9 @@ final class IommufdAddressSpace implements SharedSpace.Backing {
         throw e.errno() == Errno.ENOENT ? new LinuxException(e.call(), Errno.EOPNOTSUPP) : e;
       }
       int length = request.bytes().getInt(HW_INFO__DATA_LEN);
+      if (length < 0 || length > LARGEST) {
+        throw tooMuch("IOMMU_GET_HW_INFO", length, room);
+      }
       if (length > room && attempt < ATTEMPTS) {
         room = length;
         continue;
@@ -287,28 +293,45 @@ final class IommufdAddressSpace implements SharedSpace.Backing {
           .putLong(IOAS_IOVA_RANGES__ALLOWED_IOVAS, ranges.address());
       try {
         iommufd.ioctl("IOMMU_IOAS_IOVA_RANGES", IOMMU_IOAS_IOVA_RANGES, request);
-        return info(request.bytes(), ranges.bytes());
+        return decode(request.bytes(), ranges.bytes());
       } catch (LinuxException e) {
         if (e.errno() != Errno.EMSGSIZE || attempt == ATTEMPTS) {
           throw e;
         }
-        room = request.bytes().getInt(IOAS_IOVA_RANGES__NUM_IOVAS);
+        int needed = request.bytes().getInt(IOAS_IOVA_RANGES__NUM_IOVAS);
+        if (needed < 0 || needed > LARGEST / IOVA_RANGE__SIZE) {
+          throw tooMuch("IOMMU_IOAS_IOVA_RANGES", needed, room);
+        }
+        room = needed;
       } finally {
         Reference.reachabilityFence(ranges);
       }
     }
   }
 
-  private static DmaInfo info(ByteBuffer answer, ByteBuffer ranges) {
+  static DmaInfo decode(ByteBuffer answer, ByteBuffer ranges) throws LinuxException {
     List<DmaInfo.IovaRange> usable = new ArrayList<>();
-    for (int i = 0; i < answer.getInt(IOAS_IOVA_RANGES__NUM_IOVAS); i++) {
+    int count = answer.getInt(IOAS_IOVA_RANGES__NUM_IOVAS);
+    int room = ranges.capacity() / IOVA_RANGE__SIZE;
+    if (count < 0 || count > room) {
+      throw tooMuch("IOMMU_IOAS_IOVA_RANGES", count, room);
+    }
+    for (int i = 0; i < count; i++) {
       int at = i * IOVA_RANGE__SIZE;
       usable.add(new DmaInfo.IovaRange(
           ranges.getLong(at + IOVA_RANGE__START), ranges.getLong(at + IOVA_RANGE__LAST)));
     }
     // Only the alignment is told: the smallest page; larger ones are used where they fit.
     long alignment = Math.max(4096, answer.getLong(IOAS_IOVA_RANGES__OUT_IOVA_ALIGNMENT));
+    if (Long.bitCount(alignment) != 1) {
+      throw KernelErrors.malformed("IOMMU_IOAS_IOVA_RANGES", "an alignment of " + alignment);
+    }
     return new DmaInfo(alignment, usable, Integer.MAX_VALUE);
+  }
+
+  private static LinuxException tooMuch(String call, int told, int room) {
+    return KernelErrors.malformed(
+        call, "it tells of " + Integer.toUnsignedString(told) + " in the room of " + room);
   }
 
   void map(DmaMapping mapping) throws LinuxException {

@@ -80,6 +80,11 @@ public final class KernelErrors {
     };
   }
 
+  /** What the kernel, or what stands for it, has answered cannot be. */
+  static LinuxException malformed(String call, String problem) {
+    return new LinuxException(call + " (" + problem + ")", EPROTO);
+  }
+
   private static String advice(int errno) {
     return switch (errno) {
       case EINVAL ->
@@ -88,6 +93,7 @@ public final class KernelErrors {
       case EFAULT -> "the memory must be mapped, and writable if the device writes it";
       case ENOSPC -> "unmap something: the number of mappings is limited";
       case EBADF -> "a descriptor was closed while it was in use";
+      case EPROTO -> "the answer cannot be: the kernel, or what stands for it, is broken";
       default -> "see the kernel's log";
     };
   }

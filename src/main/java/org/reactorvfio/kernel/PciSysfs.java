@@ -11,10 +11,13 @@ import java.util.OptionalInt;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.UUID;
+import java.util.regex.Pattern;
 import org.reactorvfio.PciAddress;
 
 /** What sysfs says about PCI functions, their drivers and their IOMMU groups. Read before opening, never while closing. */
 final class PciSysfs {
+  private static final Pattern NUMBER = Pattern.compile("0x[0-9a-f]{1,6}");
+
   private final Path root;
 
   /**
@@ -75,7 +78,7 @@ final class PciSysfs {
   /** All functions, in the order of their addresses. */
   List<PciAddress> functions() {
     return SysfsDevice.list(root.resolve("bus/pci/devices")).stream()
-        .map(path -> PciAddress.parse(path.getFileName().toString()))
+        .flatMap(path -> address(path.getFileName().toString()).stream())
         .toList();
   }
 
@@ -98,12 +101,22 @@ final class PciSysfs {
   /** The PF of a VF. */
   Optional<PciAddress> physicalFunction(PciAddress address) {
     return SysfsDevice.linkTarget(device(address).directory().resolve("physfn"))
-        .map(PciAddress::parse);
+        .flatMap(PciSysfs::address);
   }
 
-  /** A hexadecimal attribute, 0 if there is none. */
+  /** A name that is no address is none of a function's. */
+  private static Optional<PciAddress> address(String name) {
+    try {
+      return Optional.of(PciAddress.parse(name));
+    } catch (IllegalArgumentException e) {
+      return Optional.empty();
+    }
+  }
+
+  /** A hexadecimal attribute of up to 24 bits, 0 if there is none. */
   int number(PciAddress address, String attribute) {
     return read(device(address).directory().resolve(attribute))
+        .filter(text -> NUMBER.matcher(text).matches())
         .map(Integer::decode)
         .orElse(0);
   }

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /** A device that sysfs shows, on whatever bus. What is asked is as it is then: nothing is kept. */
@@ -17,6 +18,8 @@ final class SysfsDevice {
 
   /** What the kernel puts before the names of nodes whose devices no IOMMU holds. */
   private static final String NO_IOMMU = "noiommu-";
+
+  private static final Pattern NUMBER = Pattern.compile("[0-9]{1,9}");
 
   private final Path sysfs;
   private final Path directory;
@@ -86,6 +89,7 @@ final class SysfsDevice {
 
   OptionalInt group() {
     return linkTarget(directory.resolve("iommu_group"))
+        .filter(name -> NUMBER.matcher(name).matches())
         .map(name -> OptionalInt.of(Integer.parseInt(name)))
         .orElse(OptionalInt.empty());
   }
@@ -130,7 +134,7 @@ final class SysfsDevice {
 
   static Optional<String> linkTarget(Path link) {
     try {
-      return Optional.of(Files.readSymbolicLink(link).getFileName().toString());
+      return Optional.ofNullable(Files.readSymbolicLink(link).getFileName()).map(Path::toString);
     } catch (IOException | UnsupportedOperationException e) {
       return Optional.empty();
     }

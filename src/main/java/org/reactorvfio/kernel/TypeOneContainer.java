@@ -74,11 +74,17 @@ final class TypeOneContainer implements DmaBackend {
 
   @Override
   public DmaInfo info() throws LinuxException {
-    NativeBuffer answer = InfoCapabilities.ask(container, INFO, bytes -> {});
+    return decode(InfoCapabilities.ask(container, INFO, bytes -> {}));
+  }
+
+  static DmaInfo decode(NativeBuffer answer) throws LinuxException {
     int flags = answer.bytes().getInt(IOMMU_TYPE1_INFO__FLAGS);
     long pages = (flags & VFIO_IOMMU_INFO_PGSIZES) == 0
         ? OLD_KERNEL_PAGES
         : answer.bytes().getLong(IOMMU_TYPE1_INFO__IOVA_PGSIZES);
+    if (pages == 0) {
+      throw KernelErrors.malformed("VFIO_IOMMU_GET_INFO", "there is no size of pages");
+    }
     List<DmaInfo.IovaRange> ranges = new ArrayList<>();
     int available = Integer.MAX_VALUE;
     for (Capability capability : InfoCapabilities.walk(answer, INFO)) {
@@ -86,13 +92,14 @@ final class TypeOneContainer implements DmaBackend {
       if (capability.id() == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE) {
         // nr_iovas @8, reserved @12, ranges {u64 start, u64 end} @16; the header is not in the
         // content
-        int count = content.getInt(0);
+        int count = content.remaining() >= 4 ? content.getInt(0) : 0;
         for (int i = 0; i < count && 8 + 16 * (i + 1) <= content.remaining(); i++) {
           ranges.add(
               new DmaInfo.IovaRange(content.getLong(8 + 16 * i), content.getLong(16 + 16 * i)));
         }
-      } else if (capability.id() == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL) {
-        available = content.getInt(0);
+      } else if (capability.id() == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL && content.remaining() >= 4) {
+        // The limit is a module's parameter, of 32 bits without a sign.
+        available = (int) Math.min(Integer.toUnsignedLong(content.getInt(0)), Integer.MAX_VALUE);
       }
     }
     if (ranges.isEmpty()) {

@@ -23,6 +23,7 @@ public final class Errno {
   public static final int ENOSPC = 28;
   public static final int ERANGE = 34;
   public static final int ENOMSG = 42;
+  public static final int EPROTO = 71;
   public static final int EOVERFLOW = 75;
   public static final int EBADFD = 77;
   public static final int EMSGSIZE = 90;

@@ -7,6 +7,8 @@ import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.operations.Capability;
 
@@ -28,24 +30,24 @@ class InfoCapabilitiesTest {
     answer.bytes().putShort(at, (short) id).putShort(at + 2, (short) version).putInt(at + 4, next);
   }
 
-  private List<Capability> walk() {
+  private List<Capability> walk() throws LinuxException {
     return InfoCapabilities.walk(answer, LAYOUT);
   }
 
   @Test
-  void noFlagNoChain() {
+  void noFlagNoChain() throws LinuxException {
     answer.bytes().putInt(CAP_OFFSET, 64);
     assertThat(walk()).isEmpty();
   }
 
   @Test
-  void aFlagWithoutAChain() {
+  void aFlagWithoutAChain() throws LinuxException {
     first(0);
     assertThat(walk()).isEmpty();
   }
 
   @Test
-  void capabilitiesInAnyOrderKeepTheOrderOfTheChain() {
+  void capabilitiesInAnyOrderKeepTheOrderOfTheChain() throws LinuxException {
     first(96);
     capability(96, 0xfff0, 2, 32);
     capability(32, 1, 1, 64);
@@ -59,7 +61,7 @@ class InfoCapabilitiesTest {
   }
 
   @Test
-  void aCapabilityWithoutContent() {
+  void aCapabilityWithoutContent() throws LinuxException {
     first(120);
     capability(120, 3, 1, 0);
     assertThat(walk())
@@ -73,7 +75,8 @@ class InfoCapabilitiesTest {
     first(32);
     capability(32, 1, 1, offset);
     assertThatThrownBy(this::walk)
-        .isInstanceOf(IllegalStateException.class)
+        .isInstanceOfSatisfying(
+            LinuxException.class, e -> assertThat(e.errno()).isEqualTo(Errno.EPROTO))
         .hasMessageContaining("at offset " + offset);
   }
 
@@ -83,7 +86,18 @@ class InfoCapabilitiesTest {
     capability(32, 1, 1, 64);
     capability(64, 2, 1, 32);
     assertThatThrownBy(this::walk)
-        .isInstanceOf(IllegalStateException.class)
+        .isInstanceOfSatisfying(
+            LinuxException.class, e -> assertThat(e.errno()).isEqualTo(Errno.EPROTO))
         .hasMessageContaining("at offset 32");
+  }
+
+  @ParameterizedTest
+  @ValueSource(ints = {57, 63, 65, 71})
+  void aCapabilityInsideOfAnothersHeader(int offset) {
+    first(64);
+    capability(64, 1, 1, offset);
+    assertThatThrownBy(this::walk)
+        .isInstanceOf(LinuxException.class)
+        .hasMessageContaining("at offset " + offset);
   }
 }

@@ -76,7 +76,8 @@ final class Pages {
   }
 
   private static Flux<Integer> batches(int count) {
-    return Flux.range(0, (Math.max(count, 0) + BATCH - 1) / BATCH)
+    // The count is the firmware's: any.
+    return Flux.range(0, (int) ((Math.max(count, 0L) + BATCH - 1) / BATCH))
         .map(i -> Math.min(BATCH, count - i * BATCH));
   }
 
