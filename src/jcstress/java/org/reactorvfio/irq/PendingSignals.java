@@ -15,8 +15,7 @@ import reactor.core.CoreSubscriber;
 final class PendingSignals implements CoreSubscriber<Interrupt> {
   // Vectors are filled from a descriptor that no other thread reads: a test makes too many for one
   // each.
-  private static final ThreadLocal<EventFd> SIGNALS =
-      ThreadLocal.withInitial(PendingSignals::eventFd);
+  static final ThreadLocal<EventFd> SIGNALS = ThreadLocal.withInitial(PendingSignals::eventFd);
 
   final InterruptSubscription<Interrupt> subscription;
   private final Vector first;

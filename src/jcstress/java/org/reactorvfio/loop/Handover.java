@@ -14,6 +14,11 @@ public final class Handover {
     };
   }
 
+  /** Runs all tasks that were handed over, as the loop does on each round. */
+  public static void round(EventLoop loop) {
+    loop.runTasks();
+  }
+
   /** Runs the task if it was handed over, as the loop would on its next round. */
   public static void runIfHandedOver(LoopTask task) {
     boolean idle = task.enqueue();

@@ -3,8 +3,6 @@ package org.reactorvfio.dma;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.concurrent.atomic.AtomicBoolean;
-import java.util.concurrent.atomic.AtomicIntegerArray;
-import java.util.concurrent.atomic.AtomicLong;
 import org.jspecify.annotations.Nullable;
 import reactor.core.publisher.Mono;
 
@@ -13,31 +11,21 @@ import reactor.core.publisher.Mono;
  * any thread may do either. They keep their addresses and their content.
  */
 public final class DmaPool {
-  private static final int NONE = -1;
-
   private final DmaBuffer memory;
   private final Slot[] slots;
 
-  /** The free slots, as a list: what follows each. */
-  private final AtomicIntegerArray next;
-
-  /**
-   * The first free slot in the low half. The high half counts the changes, so that a list which was changed and changed back
-   * in between is not taken for an unchanged one.
-   */
-  private final AtomicLong head = new AtomicLong();
+  private final FreeSlots free;
 
   DmaPool(DmaBuffer memory, int size, int stride, int count) {
     this.memory = memory;
     this.slots = new Slot[count];
-    this.next = new AtomicIntegerArray(count);
+    this.free = new FreeSlots(count);
     ByteBuffer whole = memory.buffer();
     for (int i = 0; i < count; i++) {
       slots[i] = new Slot(
           i,
           whole.slice(i * stride, size).order(ByteOrder.LITTLE_ENDIAN),
           memory.iova() + (long) i * stride);
-      next.set(i, i + 1 < count ? i + 1 : NONE);
     }
   }
 
@@ -47,31 +35,14 @@ public final class DmaPool {
    * @return a buffer, its position 0 and its limit its size, or null if all are taken
    */
   public @Nullable Slot take() {
-    while (true) {
-      long seen = head.get();
-      int first = (int) seen;
-      if (first == NONE) {
-        return null;
-      }
-      if (head.compareAndSet(seen, changed(seen, next.get(first)))) {
-        Slot slot = slots[first];
-        slot.taken.set(true);
-        slot.buffer.clear();
-        return slot;
-      }
+    int first = free.take();
+    if (first == FreeSlots.NONE) {
+      return null;
     }
-  }
-
-  private void give(Slot slot) {
-    long seen;
-    do {
-      seen = head.get();
-      next.set(slot.index, (int) seen);
-    } while (!head.compareAndSet(seen, changed(seen, slot.index)));
-  }
-
-  private static long changed(long seen, int first) {
-    return ((seen >>> 32) + 1) << 32 | Integer.toUnsignedLong(first);
+    Slot slot = slots[first];
+    slot.taken.set(true);
+    slot.buffer.clear();
+    return slot;
   }
 
   /**
@@ -137,7 +108,7 @@ public final class DmaPool {
       if (!taken.compareAndSet(true, false)) {
         throw new IllegalStateException("buffer " + index + " of the pool was given back already");
       }
-      give(this);
+      free.give(index);
     }
   }
 }

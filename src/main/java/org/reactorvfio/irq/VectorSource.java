@@ -211,6 +211,11 @@ class VectorSource extends EventSource {
     }
   }
 
+  /** How many subscribers there are. The loop's thread. */
+  final int subscribers() {
+    return cursors.length;
+  }
+
   /** Lets a subscriber in, who is to be offered what there is. Returns false if the vector was closed before. */
   final boolean attach(InterruptSubscription<?> subscription) {
     if (closed) {

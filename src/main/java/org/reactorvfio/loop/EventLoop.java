@@ -269,7 +269,7 @@ public class EventLoop implements Disposable {
     }
   }
 
-  private void runTasks() {
+  void runTasks() {
     LoopTask task = tasks.getAndSet(null);
     if (task == null) {
       return;

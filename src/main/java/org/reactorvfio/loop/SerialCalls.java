@@ -15,7 +15,7 @@ import reactor.util.context.Context;
  * an idle device occupies no thread. A call that waits for its turn is removed by cancellation; one that has begun is finished,
  * and a value that nobody takes any more goes to Reactor's discard hook.
  */
-public final class SerialCalls {
+public class SerialCalls {
   private final Queue<Job<?>> waiting = new ConcurrentLinkedQueue<>();
   private final AtomicInteger pending = new AtomicInteger();
 
@@ -39,9 +39,14 @@ public final class SerialCalls {
     return Mono.defer(() -> new SerialCalls().run(call));
   }
 
+  /** Overridden by a test of races. */
+  void schedule(Runnable work) {
+    Schedulers.boundedElastic().schedule(work);
+  }
+
   private void start() {
     try {
-      Schedulers.boundedElastic().schedule(this::drain);
+      schedule(this::drain);
     } catch (RejectedExecutionException e) {
       // The scheduler is full or was shut down: nobody will run what waits.
       int abandoned;

@@ -1,12 +1,14 @@
 package org.reactorvfio.migration;
 
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 import reactor.core.Disposable;
 import reactor.core.Disposables;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.FluxSink;
 import reactor.core.publisher.Mono;
+import reactor.core.publisher.Operators;
 import reactor.util.context.Context;
 
 /**
@@ -18,6 +20,13 @@ final class Pull<T> {
   private final FluxSink<T> sink;
   private final Supplier<Mono<T>> next;
   private final AtomicInteger wakeUps = new AtomicInteger();
+
+  /**
+   * How many elements may still be asked for. Not what the sink says is requested: while one thread requests, it keeps what another
+   * hands on, and says that it is still wanted.
+   */
+  private final AtomicLong wanted = new AtomicLong();
+
   private final Disposable.Swap asking = Disposables.swap();
 
   /** Whether the next element is under way. */
@@ -37,8 +46,13 @@ final class Pull<T> {
     return Flux.create(sink -> {
       Pull<T> pull = new Pull<>(sink, next);
       sink.onDispose(pull.asking);
-      sink.onRequest(n -> pull.wake());
+      sink.onRequest(pull::request);
     });
+  }
+
+  private void request(long count) {
+    wanted.updateAndGet(before -> Operators.addCap(before, count));
+    wake();
   }
 
   /** Also an element that comes at once brings the next by the loop here, not by a call in a call. */
@@ -48,8 +62,9 @@ final class Pull<T> {
     }
     int seen = 1;
     do {
-      if (!busy && !sink.isCancelled() && sink.requestedFromDownstream() > 0) {
+      if (!busy && !sink.isCancelled() && wanted.get() > 0) {
         busy = true;
+        wanted.updateAndGet(before -> before == Long.MAX_VALUE ? before : before - 1);
         ask();
       }
       seen = wakeUps.addAndGet(-seen);

@@ -453,6 +453,13 @@ class MigrationTest {
     assertThat(last.bytes()).isEqualTo(16 + 8 + 64 + 8 + 8);
     assertThat(last.remaining().orElse(-1)).isBetween(0L, 31L);
     assertThat(last.downtime()).isPositive().isLessThanOrEqualTo(last.elapsed());
+    assertThat(last.elapsed()).isLessThan(LIMIT);
+    // The header and the bulk, less the first chunk and what was read ahead.
+    assertThat(progress)
+        .filteredOn(p -> p.phase() == Phase.PRE_COPY && p.bytes() == 4)
+        .extracting(p -> p.remaining().orElse(-1))
+        .allSatisfy(left -> assertThat(left).isBetween(16L + 8 + 64 - 5 * 4, 16L + 8 + 64 - 4))
+        .hasSize(1);
     assertThat(progress.get(0).downtime()).isZero();
     assertThat(progress).isSortedAccordingTo((a, b) -> Long.compare(a.bytes(), b.bytes()));
   }

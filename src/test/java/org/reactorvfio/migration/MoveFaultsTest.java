@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -237,6 +238,14 @@ class MoveFaultsTest {
       assertThat(failed.source()).as(what).isEqualTo(sourceDead ? ERROR : source);
       assertThat(failed.target()).as(what).isEqualTo(targetDead ? ERROR : target);
       assertThat(failed).as(what).hasMessageContaining("injected");
+      assertThat(failed.remedy())
+          .as(what)
+          .contains(
+              failed.source() == ERROR
+                  ? "its state is lost"
+                  : failed.source() == STOP
+                      ? "make sure that target does not work"
+                      : "as it was before");
     }
   }
 
@@ -262,6 +271,7 @@ class MoveFaultsTest {
       names = {"BEFORE", "AFTER", "FOR_GOOD"})
   void failsAtEveryOperation(Fault fault) {
     int all = operations();
+    AtomicInteger more = new AtomicInteger();
     for (int at = 0; at < all; at++) {
       attempt(fault, at, (attempt, move) -> {
         VfioException failure = null;
@@ -271,9 +281,16 @@ class MoveFaultsTest {
           failure = e;
         }
         assertThat(failure).as("%s", attempt.log).isNotNull();
+        for (Throwable e = failure; e != null; e = e.getCause()) {
+          more.addAndGet((int) Stream.of(e.getSuppressed())
+              .filter(VfioException.class::isInstance)
+              .count());
+        }
         return failure;
       });
     }
+    // What fails while a failure is being undone is told with it.
+    assertThat(more.get() > 0).as("failures that were added").isEqualTo(fault == Fault.FOR_GOOD);
   }
 
   @ParameterizedTest
