@@ -62,8 +62,9 @@ class DelegatingOperationsTest {
   @ParameterizedTest
   @MethodSource("table")
   void passesOn(Method method) throws ReflectiveOperationException {
-    Object[] arguments =
-        Arrays.stream(method.getParameterTypes()).map(this::argument).toArray();
+    Object[] arguments = Arrays.stream(method.getParameterTypes())
+        .map(DelegatingOperationsTest::argument)
+        .toArray();
     assertThat(answer(method, arguments))
         .isEqualTo(method.getReturnType() == Mono.class ? method : value(method));
     assertThat(calls).containsExactly(new Call(method, List.of(arguments)));
@@ -83,7 +84,7 @@ class DelegatingOperationsTest {
     }
   }
 
-  private Object argument(Class<?> type) {
+  static Object argument(Class<?> type) {
     if (type == int.class) {
       return 7;
     } else if (type == long.class) {
