@@ -26,6 +26,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.reactivestreams.Publisher;
+import org.reactivestreams.Subscription;
 import org.reactorvfio.vendor.DeviceMatch;
 
 /** The rules between the packages, which the compiler cannot hold. */
@@ -85,6 +87,19 @@ class ArchitectureTest {
             ROOT + ".dma..",
             ROOT + ".region..",
             ROOT + ".power..")
+        .check(library);
+  }
+
+  @Test
+  void publishersOfOurOwnAreThoseThatTheTckIsRunOn() {
+    classes()
+        .that()
+        .areAssignableTo(Publisher.class)
+        .or()
+        .areAssignableTo(Subscription.class)
+        .should()
+        .haveNameMatching(".*\\.irq\\.Interrupt(Flux|Subscription)")
+        .because("ReactiveStreamsTckTest knows these: everything else is made of Reactor's operators")
         .check(library);
   }
 
