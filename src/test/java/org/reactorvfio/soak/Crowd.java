@@ -3,6 +3,7 @@ package org.reactorvfio.soak;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.LockSupport;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.irq.Interrupt;
@@ -102,12 +103,18 @@ final class Crowd {
 
   private void arrive(Flux<Interrupt> stream, Tally.Demand demand, Card card, Ledger ledger) {
     long given = ledger.delivered.get();
+    AtomicBoolean sure = new AtomicBoolean();
     Tally[] self = new Tally[1];
-    self[0] = new Tally(demand, i -> card.verify(i, ledger, given + self[0].sum()));
+    self[0] = new Tally(demand, i -> {
+      if (sure.get()) {
+        card.verify(i, ledger, given + self[0].sum());
+      }
+    });
     stream.subscribe(self[0]);
     long before = ledger.written.get();
-    // Unless it was armed anew meanwhile.
+    // Unless it was armed anew meanwhile: then it counts something else.
     boolean same = card.device.ledger(ledger.index, ledger.vector) == ledger;
+    sure.set(same);
     guests.add(new Guest(self[0], same ? ledger : null, given, before));
   }
 
