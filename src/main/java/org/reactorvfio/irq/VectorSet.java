@@ -55,6 +55,9 @@ class VectorSet implements Vectors {
   private final int[] leases;
   private boolean enabledByLease;
 
+  /** Whether the device has refused to disable the index: then it may still be enabled there. */
+  private boolean stuck;
+
   VectorSet(DeviceInterrupts device, IrqInfo info, boolean exclusive) {
     this.device = device;
     this.info = info;
@@ -373,7 +376,9 @@ class VectorSet implements Vectors {
     } catch (InterruptConflictException e) {
       return Mono.error(e);
     } catch (LinuxException e) {
-      device.unclaim(this);
+      if (!stuck) {
+        device.unclaim(this);
+      }
       return Mono.error(device.failure("eventfd", e));
     }
     int[] eventfds = new int[count];
@@ -381,10 +386,13 @@ class VectorSet implements Vectors {
     for (VectorSource source : created) {
       eventfds[source.vector] = source.eventfd();
     }
-    return set(IrqSet.assign(info.index(), 0, eventfds))
+    return (stuck ? disableInDevice() : Mono.<Void>empty())
+        .then(Mono.defer(() -> set(IrqSet.assign(info.index(), 0, eventfds))))
         .onErrorResume(e -> {
           created.forEach(VectorSource::discard);
-          device.unclaim(this);
+          if (!stuck) {
+            device.unclaim(this);
+          }
           return Mono.error(e);
         })
         .then(Mono.defer(() -> admit(created, count)))
@@ -564,20 +572,34 @@ class VectorSet implements Vectors {
 
   /** Disables the index if it is enabled, and ends its streams: with the cause, or normally. */
   final Mono<Void> doDisable(@Nullable Throwable cause) {
-    if (allocated == 0 || device.isLost()) {
+    if ((allocated == 0 && !stuck) || device.isLost()) {
       return closeAll(cause == null ? device.terminated() : cause);
     }
-    // The kernel first, so that the eventfds' last counts are final. What it refuses is reported,
-    // but ends nothing here.
-    return set(IrqSet.disable(info.index()))
+    // The kernel first, so that the eventfds' last counts are final. What it refuses is reported
+    // and ends the streams all the same; the next disabling asks again.
+    return disableInDevice()
         .then(Mono.defer(() -> closeAll(cause)))
         .onErrorResume(e -> closeAll(cause).then(Mono.error(e)));
+  }
+
+  /** Until the device has done it, no other kind can be enabled: it would refuse that for a reason that is not told. */
+  private Mono<Void> disableInDevice() {
+    boolean again = stuck;
+    return set(IrqSet.disable(info.index()))
+        // Asked again, EINVAL says that it is not enabled there.
+        .onErrorResume(
+            VfioException.class,
+            e -> again && e.errno() == Errno.EINVAL ? Mono.empty() : Mono.error(e))
+        .doOnSuccess(done -> stuck = false)
+        .doOnError(e -> stuck = true);
   }
 
   private Mono<Void> closeAll(@Nullable Throwable cause) {
     allocated = 0;
     enabledByLease = false;
-    device.unclaim(this);
+    if (!stuck) {
+      device.unclaim(this);
+    }
     List<VectorSource> sources = new ArrayList<>();
     for (int i = 0; i < armed.length(); i++) {
       VectorSource source = armed.get(i);

@@ -278,6 +278,24 @@ class EnablingTest extends InterruptTestBase {
   }
 
   @Test
+  void whatTheKernelRefusedToDisableIsDisabledBeforeAnythingElseIsEnabled() {
+    open(TestOperations.msix(4), TestOperations.msi(1));
+    Vectors msix = interrupts.msix();
+    run(msix.enable(4));
+    device.failNext(TestOperations::isDisable, Errno.EIO);
+    failure(msix.disable(), VfioException.class);
+    assertThat(device.enabled(Irqs.MSIX)).isTrue();
+    failure(interrupts.msi().enable(1), InterruptConflictException.class);
+    run(msix.disable());
+    assertThat(device.enabled(Irqs.MSIX)).isFalse();
+    run(interrupts.msi().enable(1));
+    device.failNext(TestOperations::isDisable, Errno.EIO);
+    failure(interrupts.msi().disable(), VfioException.class);
+    run(interrupts.msi().enable(1));
+    assertThat(device.hasTrigger(Irqs.MSI, 0)).isTrue();
+  }
+
+  @Test
   void cancellingInMidOperationFinishesIt() throws Exception {
     open(TestOperations.msix(4));
     Vectors msix = interrupts.msix();
