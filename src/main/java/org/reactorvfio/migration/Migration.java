@@ -162,8 +162,9 @@ public final class Migration {
         begin("save"),
         saving -> Saver.of(this, options, Mono.empty())
             .doOnNext(saver -> saving.initial = saver.initial())
-            .flatMapMany(saver -> Pull.from(saver::next)),
-        saving -> step(MigrationState.STOP).then().doOnTerminate(() -> end(saving)),
+            .flatMapMany(saver -> Pull.from(saver::next))
+            .concatWith(step(MigrationState.STOP).then(Mono.empty())),
+        saving -> Mono.fromRunnable(() -> end(saving)),
         (saving, e) -> adding(e, undoSave(saving)).doOnTerminate(() -> end(saving)),
         saving -> undoSave(saving).doOnTerminate(() -> end(saving)));
   }
