@@ -175,7 +175,7 @@ class FirmwareFuzzTest extends AdapterTestBase {
     run(device.enableBusMaster());
     Fuzz.of("mlx5-answer")
         .image(answer())
-        .rounds(150)
+        .rounds(80)
         .largest(Entry.SIZE + BOXES * Mailbox.SIZE)
         .guidedBy(CommandQueue.class, Entry.class, Mailbox.class)
         .run(image -> answered(device, adapter.pf(), image, false));
@@ -229,14 +229,14 @@ class FirmwareFuzzTest extends AdapterTestBase {
     lead(from, MigrationState.STOP);
     Fuzz.of("mlx5-stream")
         .image(saved)
-        .rounds(150)
+        .rounds(40)
         .guidedBy(LoadStream.class, Records.class, VfMigration.class, Images.class)
         .run(image -> {
           // An image of up to 2 GiB may be announced: the memory is gotten, and then the image is
           // waited for. Here it is not to be had.
           ByteBuffer bytes = ByteBuffer.wrap(image).order(ByteOrder.LITTLE_ENDIAN);
           long at = 0;
-          while (at >= 0 && at <= image.length - Records.HEADER) {
+          while (at <= image.length - Records.HEADER && bytes.getLong((int) at) >= 0) {
             long size = bytes.getLong((int) at);
             if (size > 1 << 22 && size <= SaveStream.LARGEST) {
               size = 1 << 22;

@@ -12,7 +12,7 @@ import org.junit.jupiter.api.Test;
 import org.reactorvfio.VfioException;
 
 /** The fuzzer finds what it is for. */
-class FuzzTest {
+class FuzzerTest {
   private static VfioException refusal() {
     return new VfioException("parse", "fuzz", 0, "it is not that", "send another");
   }
@@ -29,7 +29,7 @@ class FuzzTest {
 
   @Test
   void aSoundParserPasses() {
-    assertThatCode(() -> fuzz().run(FuzzTest::requireHeader)).doesNotThrowAnyException();
+    assertThatCode(() -> fuzz().run(FuzzerTest::requireHeader)).doesNotThrowAnyException();
   }
 
   @Test
