@@ -9,6 +9,7 @@ import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -56,7 +57,9 @@ class DelegatingOperationsTest {
 
   static Stream<Method> table() {
     return Arrays.stream(VfioOperations.class.getMethods())
-        .filter(method -> !Modifier.isStatic(method.getModifiers()));
+        .filter(method -> !Modifier.isStatic(method.getModifiers()))
+        // The same order in every JVM: a method keeps its number among the tests.
+        .sorted(Comparator.comparing(Method::toString));
   }
 
   @ParameterizedTest

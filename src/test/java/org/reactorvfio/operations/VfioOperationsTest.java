@@ -35,7 +35,7 @@ class VfioOperationsTest {
   private static final Mono<Void> MAPPED = Mono.<Void>empty().hide();
 
   static Stream<Method> notOffered() {
-    return Arrays.stream(VfioOperations.class.getMethods())
+    return DelegatingOperationsTest.table()
         .filter(Method::isDefault)
         .filter(method -> method.getReturnType() == Mono.class)
         .filter(method -> !method.getName().equals("shareDma"));
