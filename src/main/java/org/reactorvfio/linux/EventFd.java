@@ -75,18 +75,17 @@ public final class EventFd {
 
   /** Adds 1 to the counter of an eventfd given by number. Returns 0, or -errno. */
   public static int signal(int fd) {
-    long n = Syscalls.result(LibC.write(fd, ONE.address(), 8));
+    long n = EventCalls.write(fd, ONE.address(), 8);
     return n < 0 ? (int) n : 0;
   }
 
   /** Takes the counter. Returns it, 0 if there was nothing to take, or -errno. Counts above 2^63-1 do not occur in practice. */
   public long take() {
-    long n = LibC.read(fd, word.address(), 8);
+    long n = EventCalls.read(fd, word.address(), 8);
     if (n == 8) {
       return word.bytes().getLong(0);
     }
-    int error = (int) Syscalls.result(n);
-    return error == -Errno.EAGAIN || error == -Errno.EINTR ? 0 : error;
+    return n == -Errno.EAGAIN || n == -Errno.EINTR ? 0 : n;
   }
 
   /** Closes the descriptor; closing an eventfd does not block. */

@@ -196,7 +196,7 @@ public final class Syscalls {
 
   /** {@code epoll_wait}; not restarted. Returns the number of events, or -errno. */
   public static int epollWait(int epfd, long events, int maximum, int timeoutMillis) {
-    return result(LibC.epoll_wait(epfd, events, maximum, timeoutMillis));
+    return EventCalls.epollWait(epfd, events, maximum, timeoutMillis);
   }
 
   /** Returns the C library's text for an error number. */
