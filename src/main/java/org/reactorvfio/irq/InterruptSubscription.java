@@ -96,6 +96,12 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
     return requested > 0 && !cancelled && rejected == null;
   }
 
+  /** Whether there is demand for an element of each of the vectors. */
+  boolean hasDemandForEach() {
+    long demand = requested;
+    return demand > 0 && demand >= cursors.size() && !cancelled && rejected == null;
+  }
+
   /** There is new demand, or a cancellation. */
   @Override
   protected void run() {

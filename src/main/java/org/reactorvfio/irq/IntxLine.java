@@ -136,6 +136,18 @@ final class IntxLine extends VectorSet implements Intx {
       return outstanding.get() > 0;
     }
 
+    /** Not before epoll has said so: the line has just been unmasked, and seldom fires at once. */
+    @Override
+    protected boolean readAgain() {
+      return false;
+    }
+
+    /** Its signals are handed out with tickets. */
+    @Override
+    protected @Nullable EventFd wantsCount() {
+      return null;
+    }
+
     @Override
     void onTaken(Cursor[] subscribers) {
       ticket = ticket % Cursor.TICKETS + 1;

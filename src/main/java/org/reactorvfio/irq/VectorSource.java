@@ -93,6 +93,43 @@ class VectorSource extends EventSource {
     }
   }
 
+  @Override
+  protected boolean readAgain() {
+    if (closed || parked || !wanted() || !take()) {
+      return false;
+    }
+    deliver();
+    return true;
+  }
+
+  /** Read together with others only if its signals are wanted whatever the others bring. */
+  @Override
+  protected @Nullable EventFd wantsCount() {
+    if (!closed && !parked) {
+      for (Cursor cursor : cursors) {
+        if (cursor.subscription.hasDemandForEach()) {
+          return eventFd;
+        }
+      }
+    }
+    return null;
+  }
+
+  @Override
+  protected final void counted(long count) {
+    if (count > 0) {
+      taken += count;
+    }
+  }
+
+  @Override
+  protected final void onCounted() {
+    if (!closed) {
+      admit();
+      deliver();
+    }
+  }
+
   private boolean wanted() {
     for (Cursor cursor : cursors) {
       if (cursor.subscription.hasDemand()) {

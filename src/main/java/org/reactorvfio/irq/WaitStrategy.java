@@ -32,7 +32,11 @@ public final class WaitStrategy {
   }
 
   /**
-   * Spins for a while after each interrupt, then sleeps.
+   * Spins for a while after each interrupt, then sleeps. An interrupt that comes within that time finds the loop spinning, a later
+   * one finds it asleep.
+   *
+   * <p>It costs at most {@code spin} of processor time for each interrupt, and one whole core at most: 1 ms at 100 interrupts a
+   * second is a tenth of a core, at 1,000 and more it is a core.
    *
    * @param spin how long to go on spinning after the last interrupt, positive
    * @return the strategy

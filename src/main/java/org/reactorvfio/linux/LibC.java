@@ -54,4 +54,6 @@ final class LibC {
   static native int getrlimit(int resource, long limit);
 
   static native long strerror(int errno);
+
+  static native long syscall(long number, long a, long b, long c, long d, long e, long f);
 }

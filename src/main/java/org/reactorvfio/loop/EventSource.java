@@ -1,5 +1,8 @@
 package org.reactorvfio.loop;
 
+import org.jspecify.annotations.Nullable;
+import org.reactorvfio.linux.EventFd;
+
 /**
  * A descriptor that a loop watches for input. All methods but the constructor are for the loop's thread.
  *
@@ -25,6 +28,37 @@ public abstract class EventSource {
 
   /** The descriptor has something to read. */
   protected abstract void onReady();
+
+  /**
+   * Reads the descriptor once more, since {@link #onReady} has found something time after time while no other source had anything:
+   * saves asking epoll each time.
+   *
+   * @return whether there was something
+   */
+  protected boolean readAgain() {
+    return false;
+  }
+
+  /**
+   * The descriptor has something to read, as those of many other sources have.
+   *
+   * @return the eventfd that the loop is to read now, together with others'; then {@link #counted} and {@link #onCounted} follow.
+   *     Null to be told by {@link #onReady}
+   */
+  protected @Nullable EventFd wantsCount() {
+    return null;
+  }
+
+  /**
+   * The loop has read the eventfd: the source is to remember the count, and no more. No source is told before all have
+   * their counts, so that whatever the first one does, nothing that was read is forgotten.
+   *
+   * @param count what there was, 0 if there was nothing, or -errno
+   */
+  protected void counted(long count) {}
+
+  /** Behind {@link #counted}: the source may tell its users, if it has not been closed by others in between. */
+  protected void onCounted() {}
 
   /** The loop has ended and no longer watches the descriptor; the source is deregistered. */
   protected abstract void onLoopEnd(Throwable cause);

@@ -24,6 +24,7 @@ abstract class InterruptTestBase {
   private final String loopName = "loop-" + NUMBER.incrementAndGet();
   private long eventfds;
   private long polls;
+  private long rings;
 
   InterruptLoop loop;
   TestOperations device;
@@ -33,6 +34,7 @@ abstract class InterruptTestBase {
   final void countDescriptors() {
     eventfds = TestEventFds.open("[eventfd]");
     polls = TestEventFds.open("[eventpoll]");
+    rings = TestEventFds.open("[io_uring]");
     loop = InterruptLoop.create(loopName, WaitStrategy.block());
   }
 
@@ -54,8 +56,9 @@ abstract class InterruptTestBase {
     }
     eventually(() -> !loopIsRunning(), "the loop's thread ends with its last vector");
     eventually(
-        () ->
-            TestEventFds.open("[eventfd]") <= eventfds && TestEventFds.open("[eventpoll]") <= polls,
+        () -> TestEventFds.open("[eventfd]") <= eventfds
+            && TestEventFds.open("[eventpoll]") <= polls
+            && TestEventFds.open("[io_uring]") <= rings,
         "every descriptor is closed");
     loop.dispose();
   }

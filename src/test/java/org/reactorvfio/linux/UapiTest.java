@@ -111,19 +111,64 @@ class UapiTest {
     expressions.put("EFD flags", "EFD_CLOEXEC | EFD_NONBLOCK");
     expected.put("EPOLL_CLOEXEC", 0x80000L);
     expressions.put("EPOLL_CLOEXEC", "EPOLL_CLOEXEC");
+    ring((name, value, expression) -> {
+      expected.put(name, (long) value);
+      expressions.put(name, expression);
+    });
     String includes = Stream.of(
             "errno.h",
             "fcntl.h",
+            "linux/io_uring.h",
             "poll.h",
             "stddef.h",
             "stdio.h",
             "sys/epoll.h",
             "sys/eventfd.h",
             "sys/mman.h",
-            "sys/resource.h")
+            "sys/resource.h",
+            "sys/syscall.h",
+            "sys/uio.h")
         .map("#include <%s>%n"::formatted)
         .reduce("#define _GNU_SOURCE\n", String::concat);
     assertThat(run(includes, expressions, List.of())).isEqualTo(expected);
+  }
+
+  private interface Numbers {
+    void put(String name, int value, String expression);
+  }
+
+  /** What {@link ReadBatch} knows of io_uring. */
+  private static void ring(Numbers numbers) {
+    numbers.put("io_uring_setup", ReadBatch.SYS_IO_URING_SETUP, "SYS_io_uring_setup");
+    numbers.put("io_uring_enter", ReadBatch.SYS_IO_URING_ENTER, "SYS_io_uring_enter");
+    numbers.put("sizeof params", ReadBatch.PARAMS_SIZE, "sizeof(struct io_uring_params)");
+    numbers.put("sq_entries", ReadBatch.PARAMS_SQ_ENTRIES, inParams("sq_entries"));
+    numbers.put("cq_entries", ReadBatch.PARAMS_CQ_ENTRIES, inParams("cq_entries"));
+    numbers.put("features", ReadBatch.PARAMS_FEATURES, inParams("features"));
+    numbers.put("sq_off.head", ReadBatch.PARAMS_SQ_HEAD, inParams("sq_off.head"));
+    numbers.put("sq_off.tail", ReadBatch.PARAMS_SQ_TAIL, inParams("sq_off.tail"));
+    numbers.put("sq_off.array", ReadBatch.PARAMS_SQ_ARRAY, inParams("sq_off.array"));
+    numbers.put("cq_off.head", ReadBatch.PARAMS_CQ_HEAD, inParams("cq_off.head"));
+    numbers.put("cq_off.tail", ReadBatch.PARAMS_CQ_TAIL, inParams("cq_off.tail"));
+    numbers.put("cq_off.cqes", ReadBatch.PARAMS_CQES, inParams("cq_off.cqes"));
+    numbers.put("feature", ReadBatch.FEATURE_OF_5_11, "IORING_FEAT_EXT_ARG");
+    numbers.put("sizeof sqe", ReadBatch.SQE_SIZE, "sizeof(struct io_uring_sqe)");
+    numbers.put("sqe.fd", ReadBatch.SQE_FD, "offsetof(struct io_uring_sqe, fd)");
+    numbers.put("sqe.addr", ReadBatch.SQE_ADDRESS, "offsetof(struct io_uring_sqe, addr)");
+    numbers.put("sqe.len", ReadBatch.SQE_LENGTH, "offsetof(struct io_uring_sqe, len)");
+    numbers.put("sqe.rw_flags", ReadBatch.SQE_RW_FLAGS, "offsetof(struct io_uring_sqe, rw_flags)");
+    numbers.put(
+        "sqe.user_data", ReadBatch.SQE_USER_DATA, "offsetof(struct io_uring_sqe, user_data)");
+    numbers.put("sizeof cqe", ReadBatch.CQE_SIZE, "sizeof(struct io_uring_cqe)");
+    numbers.put("cqe.res", ReadBatch.CQE_RESULT, "offsetof(struct io_uring_cqe, res)");
+    numbers.put("offset of sqes", ReadBatch.OFFSET_SQES, "IORING_OFF_SQES");
+    numbers.put("read", ReadBatch.OP_READ, "IORING_OP_READ");
+    numbers.put("get events", ReadBatch.ENTER_GETEVENTS, "IORING_ENTER_GETEVENTS");
+    numbers.put("no wait", ReadBatch.RWF_NOWAIT, "RWF_NOWAIT");
+  }
+
+  private static String inParams(String field) {
+    return "offsetof(struct io_uring_params, " + field + ")";
   }
 
   private void compare(Path header, Class<?> holder, String prefix, Predicate<String> checked)

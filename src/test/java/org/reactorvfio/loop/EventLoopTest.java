@@ -29,18 +29,21 @@ class EventLoopTest {
 
   private long eventfds;
   private long polls;
+  private long rings;
 
   @BeforeEach
   void countDescriptors() {
     eventfds = TestEventFds.open("[eventfd]");
     polls = TestEventFds.open("[eventpoll]");
+    rings = TestEventFds.open("[io_uring]");
   }
 
   @AfterEach
   void everyDescriptorIsClosed() {
     eventually(
-        () ->
-            TestEventFds.open("[eventfd]") <= eventfds && TestEventFds.open("[eventpoll]") <= polls,
+        () -> TestEventFds.open("[eventfd]") <= eventfds
+            && TestEventFds.open("[eventpoll]") <= polls
+            && TestEventFds.open("[io_uring]") <= rings,
         "every descriptor is closed");
   }
 
