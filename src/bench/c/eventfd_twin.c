@@ -4,6 +4,9 @@
  *
  *   eventfd_twin latency   block|spin vectors count pause-ns   prints one latency a line, sorted
  *   eventfd_twin saturated block|spin vectors count            prints the time of one sweep a line, sorted
+ *   eventfd_twin fan-out   block|spin callbacks count          one vector: as many callbacks for each event
+ *   eventfd_twin intx      block|spin 1 count                  one vector: behind the callback, the eventfd that unmasks is written
+ *   eventfd_twin again     block|spin 1 count                  one vector: read up to 16 times more before epoll is asked again
  *
  * A sweep is the delivery of one event of every vector, all being ready; the reader makes them ready anew between sweeps,
  * which is not counted. What is measured comes behind a warm-up.
@@ -22,6 +25,7 @@
 
 #define BATCH 1024
 #define WARM_UP_EVENTS 3000
+#define BURST 16
 
 struct twin {
   int epoll;
@@ -29,6 +33,9 @@ struct twin {
   int vectors;
   int timeout;
   int saturated;
+  int callbacks;
+  int unmask;
+  int again;
   int count;
   int warm_up;
   int64_t *samples;
@@ -55,7 +62,7 @@ static int answer(struct twin *twin) {
 
 /* The callback of a saturated run. Returns whether there is more to come. */
 static int sweep(struct twin *twin) {
-  if (++twin->seen < twin->vectors) {
+  if (++twin->seen < twin->vectors * twin->callbacks) {
     return 1;
   }
   int64_t end = now();
@@ -71,35 +78,55 @@ static int sweep(struct twin *twin) {
   return 1;
 }
 
+/* Reads a vector and calls back. Returns whether there was something; sets over when there is no more to come. */
+static int take_one(struct twin *twin, int fd, int *over) {
+  uint64_t signals;
+  if (read(fd, &signals, sizeof signals) != sizeof signals) {
+    return 0;
+  }
+  twin->signals += signals;
+  for (int i = 0; i < twin->callbacks; i++) {
+    *over = !(twin->saturated ? sweep(twin) : answer(twin));
+  }
+  if (twin->unmask >= 0) {
+    uint64_t one = 1;
+    check(write(twin->unmask, &one, sizeof one) == sizeof one, "write");
+  }
+  return 1;
+}
+
 static void *reader(void *argument) {
   struct twin *twin = argument;
   struct epoll_event events[BATCH];
+  int over = 0;
   pin(READER_CPU);
-  for (;;) {
+  while (!over) {
     int n = epoll_wait(twin->epoll, events, BATCH, twin->timeout);
-    for (int i = 0; i < n; i++) {
-      uint64_t signals;
-      if (read(twin->fds[events[i].data.u32], &signals, sizeof signals) != sizeof signals) {
-        continue;
-      }
-      twin->signals += signals;
-      if (!(twin->saturated ? sweep(twin) : answer(twin))) {
-        return NULL;
+    for (int i = 0; i < n && !over; i++) {
+      int fd = twin->fds[events[i].data.u32];
+      int more = take_one(twin, fd, &over);
+      for (int again = 0; again < twin->again && more && !over; again++) {
+        more = take_one(twin, fd, &over);
       }
     }
   }
+  return NULL;
 }
 
 int main(int argc, char **argv) {
   if (argc < 5) {
-    fprintf(stderr, "usage: eventfd_twin latency|saturated block|spin vectors count [pause-ns]\n");
+    fprintf(stderr, "usage: eventfd_twin latency|saturated|fan-out|intx|again block|spin vectors count [pause-ns]\n");
     return 2;
   }
+  int fan_out = strcmp(argv[1], "fan-out") == 0;
   struct twin twin = {
       .epoll = epoll_create1(EPOLL_CLOEXEC),
-      .saturated = strcmp(argv[1], "saturated") == 0,
+      .saturated = strcmp(argv[1], "latency") != 0,
       .timeout = strcmp(argv[2], "spin") == 0 ? 0 : -1,
-      .vectors = atoi(argv[3]),
+      .vectors = fan_out ? 1 : atoi(argv[3]),
+      .callbacks = fan_out ? atoi(argv[3]) : 1,
+      .unmask = strcmp(argv[1], "intx") == 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1,
+      .again = strcmp(argv[1], "again") == 0 ? BURST : 0,
       .count = atoi(argv[4]),
   };
   check(twin.epoll >= 0, "epoll_create1");

@@ -49,7 +49,7 @@ final class Cell {
   }
 
   static String name(Measurement.Kind kind, String reader, String wait, int vectors) {
-    return kind.name().toLowerCase(Locale.ROOT) + " " + reader + " " + wait + " " + vectors;
+    return kind.mode + " " + reader + " " + wait + " " + vectors;
   }
 
   /** Lets the compiler see the code at work; nothing is kept. */
@@ -89,7 +89,8 @@ final class Cell {
 
   private Measurement measure(int n) throws Exception {
     return factory == null
-        ? Measurement.c(kind, wait.equals("spin"), vectors, n)
+        ? Measurement.c(
+            reader.endsWith("again") ? "again" : kind.mode, wait.equals("spin"), vectors, n)
         : Measurement.java(kind, factory, vectors, n);
   }
 

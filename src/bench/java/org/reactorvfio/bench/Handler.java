@@ -83,23 +83,25 @@ abstract class Handler {
   /** Has all vectors ready, and when all have been delivered makes them ready anew, which is not counted. */
   static final class Sweeps extends Handler {
     private final int vectors;
+    private final int callbacks;
     private final Samples samples;
     private final long eventfds;
     private int seen;
     private int sweep;
     private long start;
 
-    Sweeps(long eventfds, int vectors, int warmUp, Samples samples) {
-      super((long) warmUp * vectors, (long) (warmUp + samples.count()) * vectors);
+    Sweeps(long eventfds, int vectors, int callbacks, int warmUp, Samples samples) {
+      super((long) warmUp * callbacks, (long) (warmUp + samples.count()) * callbacks);
       this.eventfds = eventfds;
       this.vectors = vectors;
+      this.callbacks = callbacks;
       this.samples = samples;
       this.sweep = -warmUp;
     }
 
     @Override
     void handle() {
-      if (++seen < vectors) {
+      if (++seen < callbacks) {
         return;
       }
       long end = System.nanoTime();

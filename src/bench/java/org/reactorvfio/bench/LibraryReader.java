@@ -7,19 +7,23 @@ import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.irq.InterruptLoop;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.irq.WaitStrategy;
+import org.reactorvfio.operations.DelegatingOperations;
+import org.reactorvfio.operations.VfioOperations;
 import reactor.core.Disposable;
 import reactor.core.Disposables;
 import reactor.core.publisher.BaseSubscriber;
 
 /**
- * The library: MSI-X vectors, each a stream, with unbounded demand or asked for one by one, or all in one stream; or INTx,
- * acknowledged in onNext.
+ * The library: MSI-X vectors, each a stream, with unbounded demand or asked for one by one, or all in one stream; with three
+ * operators around the device; one vector with several subscribers; or INTx, acknowledged in onNext.
  */
 final class LibraryReader implements Reader {
   enum Streams {
     PER_VECTOR,
     ONE_BY_ONE,
     MERGED,
+    SHARED,
+    OPERATORS,
     INTX
   }
 
@@ -35,11 +39,15 @@ final class LibraryReader implements Reader {
     this.streams = streams;
     this.vectors = vectors;
     this.loop = InterruptLoop.create("bench-loop", strategy);
-    this.interrupts = Interrupts.create(device, loop).block();
+    VfioOperations operations = device;
+    for (int i = 0; streams == Streams.OPERATORS && i < 3; i++) {
+      operations = new DelegatingOperations(operations) {};
+    }
+    this.interrupts = Interrupts.create(operations, loop).block();
     if (streams == Streams.INTX) {
       interrupts.intx().enable().block();
     } else {
-      interrupts.msix().enable(vectors).block();
+      interrupts.msix().enable(streams == Streams.SHARED ? 1 : vectors).block();
     }
   }
 
@@ -55,7 +63,13 @@ final class LibraryReader implements Reader {
   @Override
   public void start(LongConsumer handler) {
     switch (streams) {
-      case PER_VECTOR -> {
+      case SHARED -> {
+        for (int i = 0; i < vectors; i++) {
+          subscriptions.add(
+              interrupts.msix().vector(0).subscribe(signals -> handler.accept(signals.count())));
+        }
+      }
+      case PER_VECTOR, OPERATORS -> {
         for (int i = 0; i < vectors; i++) {
           subscriptions.add(
               interrupts.msix().vector(i).subscribe(signals -> handler.accept(signals.count())));

@@ -24,8 +24,26 @@ record Measurement(Samples samples, double bytesPerEvent) {
 
   /** What is measured. */
   enum Kind {
-    LATENCY,
-    SATURATED
+    /** From the signal to the callback, one signal at a time. */
+    LATENCY("latency"),
+    /** All vectors always ready. */
+    SATURATED("saturated"),
+    /** One vector, always ready, with as many subscribers as the row has vectors otherwise. */
+    FAN_OUT("fan-out"),
+    /** INTx, always ready: an event is handled and the line unmasked. */
+    CYCLE("intx");
+
+    /** The C twin's word for it. */
+    final String mode;
+
+    Kind(String mode) {
+      this.mode = mode;
+    }
+
+    /** How many vectors there are in a row. */
+    int vectors(int number) {
+      return this == FAN_OUT ? 1 : number;
+    }
   }
 
   static Measurement java(Kind kind, Reader.Factory factory, int vectors, int count)
@@ -33,7 +51,7 @@ record Measurement(Samples samples, double bytesPerEvent) {
     try (Reader reader = factory.open(vectors)) {
       return kind == Kind.LATENCY
           ? latency(reader, vectors, count)
-          : saturated(reader, vectors, count);
+          : saturated(reader, kind.vectors(vectors), vectors, count);
     }
   }
 
@@ -66,10 +84,12 @@ record Measurement(Samples samples, double bytesPerEvent) {
         == 0;
   }
 
-  private static Measurement saturated(Reader reader, int vectors, int count) throws Exception {
+  private static Measurement saturated(Reader reader, int vectors, int callbacks, int count)
+      throws Exception {
     Samples samples = new Samples(count);
-    int warmUp = WARM_UP_EVENTS / vectors + 1;
-    Handler.Sweeps handler = new Handler.Sweeps(reader.eventfds(), vectors, warmUp, samples);
+    int warmUp = WARM_UP_EVENTS / callbacks + 1;
+    Handler.Sweeps handler =
+        new Handler.Sweeps(reader.eventfds(), vectors, callbacks, warmUp, samples);
     reader.start(handler::onEvent);
     NativeWriter.fill(reader.eventfds(), vectors);
     handler.await();
@@ -78,13 +98,13 @@ record Measurement(Samples samples, double bytesPerEvent) {
   }
 
   /** Runs the C twin. */
-  static Measurement c(Kind kind, boolean spin, int vectors, int count)
+  static Measurement c(String mode, boolean spin, int vectors, int count)
       throws IOException, InterruptedException {
     Path output = Files.createTempFile("eventfd_twin", ".txt");
     try {
       Process twin = new ProcessBuilder(
               Paths.twin().toString(),
-              kind == Kind.LATENCY ? "latency" : "saturated",
+              mode,
               spin ? "spin" : "block",
               String.valueOf(vectors),
               String.valueOf(count),
