@@ -2,7 +2,6 @@ package org.reactorvfio.dma;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
 import reactor.core.publisher.Mono;
 
@@ -40,7 +39,6 @@ public final class DmaPool {
       return null;
     }
     Slot slot = slots[first];
-    slot.taken.set(true);
     slot.buffer.clear();
     return slot;
   }
@@ -73,7 +71,6 @@ public final class DmaPool {
     private final int index;
     private final ByteBuffer buffer;
     private final long iova;
-    private final AtomicBoolean taken = new AtomicBoolean();
 
     private Slot(int index, ByteBuffer buffer, long iova) {
       this.index = index;
@@ -105,10 +102,9 @@ public final class DmaPool {
      * @throws IllegalStateException if it was given back already
      */
     public void release() {
-      if (!taken.compareAndSet(true, false)) {
+      if (!free.give(index)) {
         throw new IllegalStateException("buffer " + index + " of the pool was given back already");
       }
-      free.give(index);
     }
   }
 }
