@@ -17,7 +17,7 @@ import reactor.core.scheduler.Schedulers;
 /** How many reads of 4,096 bytes a second one queue pair does, at several depths, by interrupts and by polling. */
 final class Benchmark {
   private static final int SIZE = 4096;
-  private static final List<Integer> DEPTHS = List.of(1, 2, 4, 8, 16, 32, 64);
+  static final List<Integer> DEPTHS = List.of(1, 2, 4, 8, 16, 32, 64);
 
   /** Each slot of the queue reads blocks of its own, within the first 256 KiB. */
   private static final int BLOCKS = 8;
@@ -25,7 +25,7 @@ final class Benchmark {
   private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
   /** What one run came to. */
-  private record Figures(long reads, long bytes, Duration time) {
+  record Figures(long reads, long bytes, Duration time) {
     long perSecond() {
       return reads * 1_000_000_000L / Math.max(1, time.toNanos());
     }
@@ -39,16 +39,21 @@ final class Benchmark {
 
   static Mono<Void> run(VfioDevice device, Duration each) {
     return Flux.just(false, true)
-        .concatMap(polled -> Mono.usingWhen(
-            NvmeController.open(device, polled ? Options.of(1, 64).byPolling() : Options.of(1, 64)),
-            nvme -> Mono.usingWhen(
-                device.dma().pool(SIZE, 64),
-                pool -> measure(nvme, pool, polled, each),
-                pool -> nvme.idle().then(pool.free())),
-            NvmeController::close))
+        .concatMap(polled -> measure(device, polled, each))
         .collectList()
         .doOnNext(both -> print(both.get(0), both.get(1)))
         .then();
+  }
+
+  /** Measures all depths, by interrupts or by polling. */
+  static Mono<List<Figures>> measure(VfioDevice device, boolean polled, Duration each) {
+    return Mono.usingWhen(
+        NvmeController.open(device, polled ? Options.of(1, 64).byPolling() : Options.of(1, 64)),
+        nvme -> Mono.usingWhen(
+            device.dma().pool(SIZE, 64),
+            pool -> measure(nvme, pool, polled, each),
+            pool -> nvme.idle().then(pool.free())),
+        NvmeController::close);
   }
 
   private static Mono<List<Figures>> measure(

@@ -43,6 +43,9 @@ final class QueuePair {
   private final int[] free;
   private int freeCount;
 
+  /** Who tells of answers: the commands that it sends meanwhile go together, with one doorbell. */
+  private Thread telling;
+
   /** Slots that an Abort command names, which must not hit another command. */
   private final boolean[] aborting;
 
@@ -120,7 +123,7 @@ final class QueuePair {
       if (stopped.isEmpty()) {
         request.progress = Request.Progress.WAITING;
         waiting.add(request);
-        failed = fill();
+        failed = telling == Thread.currentThread() ? null : fill();
       } else {
         failed = ended(request, null);
       }
@@ -224,6 +227,7 @@ final class QueuePair {
     Request<?> first = null;
     Request<?> last = null;
     int count = 0;
+    boolean tells = false;
     synchronized (this) {
       while (!sealed && count < depth && (status(head) & 1) == phase) {
         // The phase says that the rest of the entry is there.
@@ -243,10 +247,34 @@ final class QueuePair {
         if (last != null) {
           last.next = failed;
         }
+        tells = telling == null;
+        telling = tells ? Thread.currentThread() : telling;
+      } else if (telling == Thread.currentThread()) {
+        // Whoever is told waits for what it has sent just now.
+        first = sendWaiting();
       }
     }
-    Request.finish(first);
+    try {
+      Request.finish(first);
+    } finally {
+      if (tells) {
+        told();
+      }
+    }
     return count;
+  }
+
+  private void told() {
+    Request<?> failed;
+    synchronized (this) {
+      telling = null;
+      failed = sendWaiting();
+    }
+    Request.finish(failed);
+  }
+
+  private Request<?> sendWaiting() {
+    return stopped.isEmpty() ? fill() : null;
   }
 
   private static Request<?> append(Request<?> last, Request<?> request) {
@@ -266,7 +294,7 @@ final class QueuePair {
       // Whatever keeps this doorbell from being rung shows at the other one.
       return waiting.isEmpty() ? null : takeBack(0, e);
     }
-    return stopped.isEmpty() ? fill() : null;
+    return sendWaiting();
   }
 
   private Request<?> answered(int at) {
