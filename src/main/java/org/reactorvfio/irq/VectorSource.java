@@ -118,6 +118,7 @@ class VectorSource extends EventSource {
   @Override
   protected final void counted(long count) {
     if (count > 0) {
+      admit();
       taken += count;
     }
   }
@@ -125,7 +126,6 @@ class VectorSource extends EventSource {
   @Override
   protected final void onCounted() {
     if (!closed) {
-      admit();
       deliver();
     }
   }
