@@ -144,7 +144,7 @@ final class Card {
     if (random.nextInt(50) == 0) {
       cause = new IllegalStateException("the soak takes the device away");
       Map<Ledger, Long> atLeast = new HashMap<>();
-      armings.values().forEach(a -> atLeast.put(a.ledger, a.ledger.written.get()));
+      armings.values().forEach(a -> atLeast.put(a.ledger, device.written(a.ledger)));
       interrupts.lost(cause);
       episode.run(interrupts.close());
       device.close().block();

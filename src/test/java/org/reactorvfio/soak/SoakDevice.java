@@ -105,6 +105,13 @@ final class SoakDevice implements VfioOperations {
     }
   }
 
+  /** How many signals were written for certain: none of them is only noted so far. */
+  long written(Ledger ledger) {
+    synchronized (slots[ledger.index][ledger.vector]) {
+      return ledger.written.get();
+    }
+  }
+
   private void write(TestEventFds.Adder adder, Slot slot, Ledger ledger, long count) {
     ledger.written.addAndGet(count);
     written.addAndGet(count);
