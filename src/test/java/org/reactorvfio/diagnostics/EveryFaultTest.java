@@ -499,6 +499,8 @@ class EveryFaultTest {
     Throwable failure = failure(device, use, prepared);
     calls.replaceAll((operation, n) -> n + faults.calls(operation));
     calls.values().removeIf(n -> n == 0);
+    // REQ has the device closed beside the operation: what cannot be closed is FaultsTest's.
+    calls.remove(Operation.CLOSE);
     device.close().block(LIMIT);
     return failure;
   }
