@@ -6,7 +6,19 @@ module org.reactorvfio {
   requires static transitive org.jspecify;
   requires static reactor.blockhound;
 
+  // The bridge alone.
+  requires static com.fasterxml.jackson.core;
+  requires static io.netty.buffer;
+  requires static io.netty.codec.http;
+  requires static io.netty.common;
+  requires static io.netty.handler;
+  requires static io.netty.transport;
+  requires static io.netty.transport.unix.common;
+  requires static reactor.netty.core;
+  requires static reactor.netty.http;
+
   exports org.reactorvfio;
+  exports org.reactorvfio.bridge;
   exports org.reactorvfio.diagnostics;
   exports org.reactorvfio.discovery;
   exports org.reactorvfio.dma;

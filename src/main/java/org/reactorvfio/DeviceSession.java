@@ -11,6 +11,7 @@ import org.reactorvfio.operations.MigrationData;
 import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.Operation;
 import org.reactorvfio.operations.VfioOperations;
+import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
 /**
@@ -31,6 +32,11 @@ final class DeviceSession extends DelegatingOperations {
   @Override
   protected <T> Mono<T> around(Operation operation, Mono<T> call, Object... arguments) {
     return operation == Operation.CLOSE ? call : watched(call);
+  }
+
+  @Override
+  public Flux<Void> loss() {
+    return super.loss().doOnError(DeviceLostException.class, onLost);
   }
 
   @Override

@@ -1,8 +1,10 @@
 package org.reactorvfio;
 
+import java.net.URI;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.UUID;
+import org.reactorvfio.bridge.VfioRemote;
 import org.reactorvfio.discovery.DeviceChange;
 import org.reactorvfio.discovery.Needs;
 import org.reactorvfio.discovery.OtherDevice;
@@ -108,6 +110,18 @@ public final class Vfio {
         .flatMap(operations -> VfioDevice.over(operations, options))
         .doOnDiscard(VfioOperations.class, operations -> forget(operations.close()))
         .doOnDiscard(VfioDevice.class, device -> forget(device.close()));
+  }
+
+  /**
+   * Names a process that exports devices, to open them from there: {@code Vfio.open(Vfio.remote(uri).withToken(token).device(name))}.
+   * Needs {@code reactor-netty-http} and {@code jackson-core}.
+   *
+   * @param uri where its {@link org.reactorvfio.bridge.VfioBridge} is: {@code http://host:port}, {@code https://host:port} or {@code
+   *     unix:///path}
+   * @return the way to its devices
+   */
+  public static VfioRemote remote(URI uri) {
+    return VfioRemote.at(uri);
   }
 
   /**

@@ -27,7 +27,7 @@ import reactor.util.Loggers;
 /**
  * An open device: its interrupts, config space, regions and DMA. Opened by {@link Vfio}; any thread may use it.
  *
- * <p>Closing has one order, whatever the state: bus mastering off, interrupts disabled and their streams completed, mappings of
+ * <p>Closing has one order, whatever the state: bus mastering off (but not of a device that is another process's), interrupts disabled and their streams completed, mappings of
  * regions closed, DMA memory taken back, vendor operators released from the outermost to the core, descriptors closed. It happens when {@link #close()} is subscribed to, when the kernel
  * asks for the device back (unless {@link VfioOptions#withReleaseOnRequest} says otherwise), and when the device has gone: then
  * the streams fail with {@link DeviceLostException}.
@@ -87,6 +87,7 @@ public final class VfioDevice {
         .doOnNext(device -> {
           opening.opened(device);
           OpenDevices.add(device);
+          device.watchForLoss();
           if (options.releaseOnRequest()) {
             device.releaseOnRequest();
           }
@@ -468,6 +469,14 @@ public final class VfioDevice {
         .subscribe(null, e -> LOG.warn("giving " + name() + " back failed", e));
   }
 
+  /** The session notices a loss by itself; this is for a transport that nobody asks anything. */
+  private void watchForLoss() {
+    session
+        .loss()
+        .takeUntilOther(closed.asMono())
+        .subscribe(null, e -> LOG.debug("{} was lost", name(), e));
+  }
+
   private void onLost(DeviceLostException cause) {
     if (lost.compareAndSet(false, true)) {
       interrupts.lost(cause);
@@ -478,7 +487,9 @@ public final class VfioDevice {
   private Mono<Void> tearDown() {
     return Flux.<Mono<Void>>just(
             Mono.fromRunnable(session::beginClose),
-            disableBusMaster().onErrorResume(NotSupportedException.class, e -> Mono.empty()),
+            session.borrowed()
+                ? Mono.<Void>empty()
+                : disableBusMaster().onErrorResume(NotSupportedException.class, e -> Mono.empty()),
             interrupts.close(),
             Mono.<Void>fromRunnable(session::closeMappings)
                 .subscribeOn(Schedulers.boundedElastic()),

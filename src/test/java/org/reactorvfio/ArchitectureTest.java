@@ -87,7 +87,8 @@ class ArchitectureTest {
             ROOT + ".diagnostics..",
             ROOT + ".dma..",
             ROOT + ".region..",
-            ROOT + ".power..")
+            ROOT + ".power..",
+            ROOT + ".bridge..")
         .check(library);
   }
 

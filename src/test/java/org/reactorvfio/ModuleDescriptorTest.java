@@ -19,6 +19,18 @@ class ModuleDescriptorTest {
   private static final Set<String> INTERNAL =
       Set.of("org.reactorvfio.linux", "org.reactorvfio.loop", "org.reactorvfio.kernel");
 
+  /** What only the bridge needs. */
+  private static final Set<String> BRIDGE = Set.of(
+      "com.fasterxml.jackson.core",
+      "io.netty.buffer",
+      "io.netty.codec.http",
+      "io.netty.common",
+      "io.netty.handler",
+      "io.netty.transport",
+      "io.netty.transport.unix.common",
+      "reactor.netty.core",
+      "reactor.netty.http");
+
   private final ModuleDescriptor descriptor = MainModule.descriptor();
 
   @Test
@@ -36,7 +48,12 @@ class ModuleDescriptorTest {
     assertThat(descriptor.requires())
         .filteredOn(requires -> requires.modifiers().contains(Requires.Modifier.STATIC))
         .extracting(Requires::name)
+        .filteredOn(name -> !BRIDGE.contains(name))
         .containsExactlyInAnyOrder("org.jspecify", "reactor.blockhound");
+    assertThat(descriptor.requires())
+        .filteredOn(requires -> BRIDGE.contains(requires.name()))
+        .hasSameSizeAs(BRIDGE)
+        .allMatch(requires -> requires.modifiers().contains(Requires.Modifier.STATIC));
   }
 
   /** The class path has its own list. */

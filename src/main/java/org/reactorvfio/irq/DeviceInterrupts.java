@@ -12,6 +12,7 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.operations.DeviceInfo;
+import org.reactorvfio.operations.IrqDemand;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.VfioOperations;
@@ -27,6 +28,7 @@ final class DeviceInterrupts implements Interrupts {
 
   private final VfioOperations operations;
   private final EventLoop loop;
+  private final @Nullable IrqDemand demand;
   private final OperationQueue queue = new OperationQueue();
   private final IntxLine intx;
   private final VectorSet msi;
@@ -49,6 +51,7 @@ final class DeviceInterrupts implements Interrupts {
       VfioOperations operations, InterruptLoop loop, DeviceInfo device, List<IrqInfo> infos) {
     this.operations = operations;
     this.loop = loop.eventLoop();
+    this.demand = operations.irqDemand().orElse(null);
     boolean pci = device.pci();
     this.intx = new IntxLine(this, info(infos, Irqs.INTX, pci), true);
     this.msi = new VectorSet(this, info(infos, Irqs.MSI, pci), true);
@@ -208,6 +211,35 @@ final class DeviceInterrupts implements Interrupts {
     List<VectorSet> all = new ArrayList<>(List.of(intx, msi, msix, err, req));
     all.addAll(others);
     return all;
+  }
+
+  @Override
+  public boolean isEnabled(int index) {
+    return set(index).isEnabled();
+  }
+
+  @Override
+  public Flux<Interrupt> armed(int index, int vector) {
+    return set(index).stream(vector);
+  }
+
+  private VectorSet set(int index) {
+    if (!others.isEmpty()) {
+      return others.get(index);
+    }
+    return switch (index) {
+      case Irqs.INTX -> intx;
+      case Irqs.MSI -> msi;
+      case Irqs.MSIX -> msix;
+      case Irqs.ERR -> err;
+      case Irqs.REQ -> req;
+      default -> throw new IndexOutOfBoundsException("interrupt index " + index);
+    };
+  }
+
+  /** Who is told of demand, null if nobody is. */
+  @Nullable IrqDemand demand() {
+    return demand;
   }
 
   VfioOperations operations() {

@@ -117,6 +117,26 @@ public interface Interrupts {
   Mono<Void> triggerReq();
 
   /**
+   * Tells whether an index is enabled, by whichever of the ways above.
+   *
+   * @param index the interrupt index; see {@link org.reactorvfio.operations.Irqs}
+   * @return true while it has vectors
+   * @throws IndexOutOfBoundsException if there is no such index
+   */
+  boolean isEnabled(int index);
+
+  /**
+   * Returns the stream of an armed vector of any index: for code that is given the index as a number.
+   *
+   * @param index the interrupt index; see {@link org.reactorvfio.operations.Irqs}
+   * @param vector the vector's number, from 0
+   * @return the vector's signals, {@link IntxInterrupt}s for a line; fails with {@link IllegalStateException} at subscription if
+   *     the vector is not armed
+   * @throws IndexOutOfBoundsException if there is no such index
+   */
+  Flux<Interrupt> armed(int index, int vector);
+
+  /**
    * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.
    *
    * @param cause what the streams fail with

@@ -151,6 +151,11 @@ class VectorSet implements Vectors {
     return armed.get(vector);
   }
 
+  /** Whether the index is enabled. Any thread. */
+  final boolean isEnabled() {
+    return allocated > 0;
+  }
+
   /** How many streams of all vectors there are. Any thread. */
   final int mergedStreams() {
     return everything.size();
@@ -649,7 +654,7 @@ class VectorSet implements Vectors {
   // ---- what INTx does otherwise
 
   VectorSource newSource(EventLoop loop, int vector, EventFd eventFd) {
-    return new VectorSource(loop, info.index(), vector, eventFd);
+    return new VectorSource(loop, info.index(), vector, eventFd, device.demand());
   }
 
   /** What follows the enabling of a vector. */

@@ -7,6 +7,7 @@ import org.reactorvfio.linux.EventFd;
 import org.reactorvfio.loop.EventLoop;
 import org.reactorvfio.loop.EventSource;
 import org.reactorvfio.loop.LoopTask;
+import org.reactorvfio.operations.IrqDemand;
 
 /**
  * One armed vector: its eventfd on the loop, how much was taken from it, and who gets it. For the loop's thread, except where
@@ -25,6 +26,7 @@ class VectorSource extends EventSource {
   final int index;
   final int vector;
   private final EventFd eventFd;
+  private final @Nullable IrqDemand demand;
   private final @Nullable Interrupt[] elements = new Interrupt[CACHED_COUNTS + 1];
 
   /** Subscribers on their way in, newest first. Any thread. */
@@ -39,8 +41,9 @@ class VectorSource extends EventSource {
   private boolean closed;
   private @Nullable Throwable failure;
 
-  VectorSource(EventLoop loop, int index, int vector, EventFd eventFd) {
+  VectorSource(EventLoop loop, int index, int vector, EventFd eventFd, @Nullable IrqDemand demand) {
     super(eventFd.fd());
+    this.demand = demand;
     this.loop = loop;
     this.index = index;
     this.vector = vector;
@@ -86,10 +89,29 @@ class VectorSource extends EventSource {
     if (!held() && wanted()) {
       take();
       deliver();
+      if (demand != null && !closed) {
+        // Readiness alone tells nothing here: it comes only for what was asked for.
+        if (!held() && wanted()) {
+          tell(true);
+        } else {
+          park();
+        }
+      }
     } else {
-      loop.disarm(this);
-      parked = true;
-      settle();
+      park();
+    }
+  }
+
+  private void park() {
+    loop.disarm(this);
+    parked = true;
+    tell(false);
+    settle();
+  }
+
+  private void tell(boolean wanted) {
+    if (demand != null) {
+      demand.demand(index, vector, wanted);
     }
   }
 
@@ -180,6 +202,7 @@ class VectorSource extends EventSource {
     if (wanted()) {
       parked = false;
       loop.arm(this);
+      tell(true);
     } else {
       for (Cursor cursor : cursors) {
         cursor.subscription.enqueue(cursor);
@@ -301,6 +324,7 @@ class VectorSource extends EventSource {
       taken += count;
     }
     onClose();
+    tell(false);
     eventFd.close();
     parked = false;
     Cursor[] last = cursors;

@@ -79,6 +79,16 @@ public final class EventFd {
     return n < 0 ? (int) n : 0;
   }
 
+  /**
+   * Adds to the counter: 1 to 2^63 - 1. For one thread at a time, which does not take meanwhile. Returns 0, or -errno: -EAGAIN if it
+   * would overflow.
+   */
+  public int add(long count) {
+    word.bytes().putLong(0, count);
+    long n = Syscalls.result(LibC.write(fd, word.address(), 8));
+    return n < 0 ? (int) n : 0;
+  }
+
   /** Takes the counter. Returns it, 0 if there was nothing to take, or -errno. Counts above 2^63-1 do not occur in practice. */
   public long take() {
     long n = EventCalls.read(fd, word.address(), 8);

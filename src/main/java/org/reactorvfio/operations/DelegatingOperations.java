@@ -60,6 +60,21 @@ public abstract class DelegatingOperations implements VfioOperations {
   }
 
   @Override
+  public boolean borrowed() {
+    return core.borrowed();
+  }
+
+  @Override
+  public Optional<IrqDemand> irqDemand() {
+    return core.irqDemand();
+  }
+
+  @Override
+  public Flux<Void> loss() {
+    return core.loss();
+  }
+
+  @Override
   public Mono<DeviceInfo> deviceInfo() {
     return around(Operation.DEVICE_INFO, core.deviceInfo());
   }

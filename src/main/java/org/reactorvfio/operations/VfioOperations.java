@@ -36,6 +36,34 @@ public interface VfioOperations {
   }
 
   /**
+   * Tells whether the device is somebody else's, and only used through these operations: then closing them leaves it running.
+   *
+   * @return true for a device of another process; false if closing the operations gives the device back
+   */
+  default boolean borrowed() {
+    return false;
+  }
+
+  /**
+   * Returns who is to be told of the demand for interrupts. Whoever reads eventfds that {@link #setIrqs} was given, and asks for this
+   * first, tells it; the eventfds of who does not ask are filled without.
+   *
+   * @return who is told; empty if a device signals its eventfds by itself
+   */
+  default Optional<IrqDemand> irqDemand() {
+    return Optional.empty();
+  }
+
+  /**
+   * Tells that the device is lost, for transports that learn of it without being asked anything.
+   *
+   * @return fails with {@link org.reactorvfio.DeviceLostException} then; never ends otherwise, even by closing
+   */
+  default Flux<Void> loss() {
+    return Flux.never();
+  }
+
+  /**
    * Asks for the device's properties ({@code VFIO_DEVICE_GET_INFO}).
    *
    * @return the properties

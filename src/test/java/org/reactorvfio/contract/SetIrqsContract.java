@@ -46,6 +46,11 @@ public abstract class SetIrqsContract {
   /** A transport to the device. */
   protected abstract VfioTransport transport();
 
+  /** Whether a line can be unmasked by an eventfd: not one of another process. */
+  protected boolean unmasksByEventfd() {
+    return true;
+  }
+
   @BeforeEach
   final void open() {
     device = new IrqProbe(transport().open().block(LIMIT));
@@ -77,6 +82,7 @@ public abstract class SetIrqsContract {
   @ParameterizedTest
   @MethodSource({"anyIndex", "line", "messages", "messageBlocks", "exclusion", "singles"})
   void answersAsVfioPci(Row row) {
+    assumeTrue(unmasksByEventfd() || !row.name().contains("unmask"), "no eventfd reaches the mask");
     row.steps().accept(device);
   }
 
@@ -113,7 +119,7 @@ public abstract class SetIrqsContract {
           d.accepts(disable(INTX)).refuses(EINVAL, trigger(INTX, 0, 1)).counted(0, a);
         }),
         row(
-            "nothing but enabling while it is not enabled",
+            "nothing but enabling while it is not enabled, unmasking by eventfd neither",
             d -> d.refuses(EINVAL, disable(INTX))
                 .refuses(EINVAL, trigger(INTX, 0, 1))
                 .refuses(EINVAL, where(INTX, Action.TRIGGER, 0, true))
@@ -143,7 +149,7 @@ public abstract class SetIrqsContract {
           d.refuses(EBADF, assign(INTX, 0, d.closed())).refuses(EINVAL, assign(INTX, 0, d.file()));
           d.accepts(trigger(INTX, 0, 1)).counted(1, a);
         }),
-        row("mask and unmask, twice each", d -> {
+        row("mask, and the opposite, twice each", d -> {
           int a = d.eventfd();
           d.accepts(assign(INTX, 0, a));
           for (Action action : new Action[] {Action.MASK, Action.UNMASK}) {

@@ -1,0 +1,58 @@
+package org.reactorvfio.bridge;
+
+import com.fasterxml.jackson.core.JsonFactory;
+import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.core.JsonParser;
+import com.fasterxml.jackson.core.JsonToken;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** JSON, written and read piece by piece. */
+final class Json {
+  private static final JsonFactory FACTORY = new JsonFactory();
+
+  private Json() {}
+
+  /** Something that writes JSON. */
+  interface Content {
+    void write(JsonGenerator json) throws IOException;
+  }
+
+  /** The bytes of a JSON object. */
+  static byte[] object(Content content) {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream(256);
+    try (JsonGenerator json = FACTORY.createGenerator(bytes)) {
+      json.writeStartObject();
+      content.write(json);
+      json.writeEndObject();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return bytes.toByteArray();
+  }
+
+  /** The texts of one name, at any depth. */
+  static List<String> texts(byte[] json, String name) {
+    List<String> found = new ArrayList<>();
+    try (JsonParser parser = FACTORY.createParser(json)) {
+      while (parser.nextToken() != null) {
+        if (parser.currentToken() == JsonToken.VALUE_STRING && name.equals(parser.currentName())) {
+          found.add(parser.getText());
+        }
+      }
+    } catch (IOException e) {
+      throw new IllegalArgumentException("the content is no JSON");
+    }
+    return found;
+  }
+
+  /** The one text of a name, null if there is none or several. */
+  static @Nullable String text(byte[] json, String name) {
+    List<String> found = texts(json, name);
+    return found.size() == 1 ? found.get(0) : null;
+  }
+}
