@@ -21,6 +21,7 @@ final class BridgeConnection {
 
   private static final int PROTOCOL_ERROR = 1002;
   private static final int POLICY_VIOLATION = 1008;
+  private static final int INTERNAL_ERROR = 1011;
   private static final int NORMAL = 1000;
 
   /** A close frame has room for 123 bytes of text. */
@@ -136,6 +137,10 @@ final class BridgeConnection {
       refuse(new Refusal(PROTOCOL_ERROR, String.valueOf(e.getMessage())));
     } catch (Refusal e) {
       refuse(e);
+    } catch (RuntimeException | Error e) {
+      // A fault of ours: it must not look like a broken connection, which is mended by another.
+      LOG.error("a message to " + export.name() + " could not be handled", e);
+      refuse(new Refusal(INTERNAL_ERROR, "the server failed: see its log"));
     }
     return Mono.empty();
   }

@@ -1,9 +1,11 @@
 package org.reactorvfio.bridge;
 
 import com.fasterxml.jackson.core.JsonGenerator;
+import io.netty.buffer.ByteBuf;
 import io.netty.buffer.Unpooled;
 import io.netty.handler.codec.http.HttpHeaderNames;
 import io.netty.handler.codec.http.HttpMethod;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.net.URLDecoder;
 import java.nio.ByteBuffer;
@@ -241,24 +243,46 @@ final class HttpFace {
   private Mono<byte[]> content(HttpServerRequest request) {
     return request
         .receive()
-        .<List<byte[]>>collect(ArrayList::new, (all, piece) -> {
-          long length = piece.readableBytes();
-          for (byte[] each : all) {
-            length += each.length;
-          }
-          if (length > limits.messageBytes()) {
-            throw new Refused(413, "a request has at most " + limits.messageBytes() + " bytes");
-          }
-          byte[] bytes = new byte[piece.readableBytes()];
-          piece.readBytes(bytes);
-          all.add(bytes);
-        })
-        .map(all -> {
-          ByteBuffer whole =
-              ByteBuffer.allocate(all.stream().mapToInt(b -> b.length).sum());
-          all.forEach(whole::put);
-          return whole.array();
-        });
+        .collect(() -> new Content(limits.messageBytes()), Content::add)
+        .map(Content::whole);
+  }
+
+  /**
+   * What a request brings. What is too long is taken in all the same, up to a point, and thrown away: a client that still sends does
+   * not hear the refusal.
+   */
+  private static final class Content {
+    private static final int PATIENCE = 64;
+
+    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    private final int most;
+    private long length;
+
+    Content(int most) {
+      this.most = most;
+    }
+
+    void add(ByteBuf piece) {
+      length += piece.readableBytes();
+      if (length <= most) {
+        byte[] copy = new byte[piece.readableBytes()];
+        piece.readBytes(copy);
+        bytes.write(copy, 0, copy.length);
+      } else if (length > (long) most * PATIENCE) {
+        throw tooLong();
+      }
+    }
+
+    byte[] whole() {
+      if (length > most) {
+        throw tooLong();
+      }
+      return bytes.toByteArray();
+    }
+
+    private Refused tooLong() {
+      return new Refused(413, "a request has at most " + most + " bytes");
+    }
   }
 
   private static ByteBuffer bytes(byte[] json) {
@@ -514,6 +538,9 @@ final class HttpFace {
       return Mono.error(e);
     }
     if (e instanceof Refused refused) {
+      if (refused.status == 413) {
+        response.keepAlive(false);
+      }
       return json(response.status(refused.status), json -> error(json, "Refused", e));
     }
     int status = status(e);

@@ -64,7 +64,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
   /** What a read or write has besides its data. */
   private static final int OVERHEAD = 64;
 
-  private final VfioRemote remote;
+  private final RemoteClient remote;
   private final String exportName;
   private final SerialCalls descriptors = new SerialCalls();
   private final Sinks.Empty<Void> opened = Sinks.empty();
@@ -92,7 +92,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
   private Duration pause = FIRST_PAUSE;
   private long heard = System.nanoTime();
 
-  private RemoteOperations(VfioRemote remote, String exportName) {
+  private RemoteOperations(RemoteClient remote, String exportName) {
     this.remote = remote;
     this.exportName = exportName;
   }
@@ -111,7 +111,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
     }
   }
 
-  static Mono<VfioOperations> open(VfioRemote remote, String name) {
+  static Mono<VfioOperations> open(RemoteClient remote, String name) {
     return Mono.defer(() -> {
       RemoteOperations operations = new RemoteOperations(remote, name);
       operations.connect();
@@ -135,7 +135,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
             .websocket(WebsocketClientSpec.builder()
                 .maxFramePayloadLength(LONGEST_FRAME)
                 .build())
-            .uri(VfioRemote.path(exportName))
+            .uri(RemoteClient.path(exportName))
             .handle((in, out) -> {
               box.send(hello());
               Mono<Void> received = in.aggregateFrames(LONGEST_FRAME)
@@ -174,7 +174,21 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
     return new Frame.Hello(Frame.VERSION, server.session(), new ArrayList<>(streams.keySet()));
   }
 
+  /** A fault of either side ends the session: it must not look like a broken connection, which is mended by another. */
   private void receive(Outbox box, byte[] bytes) {
+    try {
+      received(box, bytes);
+    } catch (MalformedFrameException e) {
+      lose(remote + " sends what is no frame", e);
+      box.end();
+    } catch (RuntimeException | Error e) {
+      LOG.error("a frame of " + this + " could not be handled", e);
+      lose("a frame could not be handled", e);
+      box.end();
+    }
+  }
+
+  private void received(Outbox box, byte[] bytes) {
     Frame frame = FrameCodec.fromServer(ByteBuffer.wrap(bytes));
     synchronized (this) {
       heard = System.nanoTime();
@@ -317,6 +331,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
       call.sink.error(failure);
     }
     loss.tryEmitError(failure);
+    opened.tryEmitError(failure);
   }
 
   private void release() {

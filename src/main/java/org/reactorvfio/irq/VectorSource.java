@@ -117,17 +117,18 @@ class VectorSource extends EventSource {
 
   @Override
   protected boolean readAgain() {
-    if (closed || parked || !wanted() || !take()) {
+    // Who is told of demand fills the eventfd once each time: there is nothing to read again.
+    if (demand != null || closed || parked || !wanted() || !take()) {
       return false;
     }
     deliver();
     return true;
   }
 
-  /** Read together with others only if its signals are wanted whatever the others bring. */
+  /** Read together with others only if its signals are wanted whatever the others bring, and nobody is to be told so. */
   @Override
   protected @Nullable EventFd wantsCount() {
-    if (!closed && !parked) {
+    if (demand == null && !closed && !parked) {
       for (Cursor cursor : cursors) {
         if (cursor.subscription.hasDemandForEach()) {
           return eventFd;

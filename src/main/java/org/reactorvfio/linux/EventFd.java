@@ -80,12 +80,12 @@ public final class EventFd {
   }
 
   /**
-   * Adds to the counter: 1 to 2^63 - 1. For one thread at a time, which does not take meanwhile. Returns 0, or -errno: -EAGAIN if it
+   * Adds to the counter: 1 to 2^63 - 1; never blocks. For one thread at a time, which does not take meanwhile. Returns 0, or -errno: -EAGAIN if it
    * would overflow.
    */
   public int add(long count) {
     word.bytes().putLong(0, count);
-    long n = Syscalls.result(LibC.write(fd, word.address(), 8));
+    long n = EventCalls.write(fd, word.address(), 8);
     return n < 0 ? (int) n : 0;
   }
 

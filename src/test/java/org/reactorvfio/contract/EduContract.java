@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import java.nio.ByteBuffer;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -485,12 +486,16 @@ public abstract class EduContract {
   void isNotReachableAfterClosing() {
     run(edu.close());
     run(edu.close());
-    for (Mono<?> operation : List.<Mono<?>>of(
+    List<Mono<?>> operations = new ArrayList<>(List.of(
         registers.read32(0),
         registers.write32(0, 0),
         edu.config().read16(0),
         edu.interrupts().msi().enable(1),
-        edu.operations().dmaInfo())) {
+        edu.operations().dmaInfo()));
+    if (!remote()) {
+      operations.add(registers.map());
+    }
+    for (Mono<?> operation : operations) {
       StepVerifier.create(operation).expectError(DeviceClosedException.class).verify(LIMIT);
     }
   }
