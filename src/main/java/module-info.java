@@ -9,6 +9,7 @@ module org.reactorvfio {
   // The bridge alone.
   requires static com.fasterxml.jackson.core;
   requires static io.netty.buffer;
+  requires static io.netty.codec;
   requires static io.netty.codec.http;
   requires static io.netty.common;
   requires static io.netty.handler;

@@ -23,6 +23,7 @@ class ModuleDescriptorTest {
   private static final Set<String> BRIDGE = Set.of(
       "com.fasterxml.jackson.core",
       "io.netty.buffer",
+      "io.netty.codec",
       "io.netty.codec.http",
       "io.netty.common",
       "io.netty.handler",

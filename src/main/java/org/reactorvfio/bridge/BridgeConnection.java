@@ -1,7 +1,9 @@
 package org.reactorvfio.bridge;
 
-import io.netty.buffer.Unpooled;
+import io.netty.handler.codec.TooLongFrameException;
 import io.netty.handler.codec.http.websocketx.BinaryWebSocketFrame;
+import io.netty.handler.codec.http.websocketx.PingWebSocketFrame;
+import io.netty.handler.codec.http.websocketx.PongWebSocketFrame;
 import io.netty.handler.codec.http.websocketx.WebSocketFrame;
 import java.nio.ByteBuffer;
 import java.time.Duration;
@@ -10,6 +12,7 @@ import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Publisher;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
+import reactor.core.publisher.SynchronousSink;
 import reactor.netty.http.websocket.WebsocketInbound;
 import reactor.netty.http.websocket.WebsocketOutbound;
 import reactor.util.Logger;
@@ -21,11 +24,15 @@ final class BridgeConnection {
 
   private static final int PROTOCOL_ERROR = 1002;
   private static final int POLICY_VIOLATION = 1008;
+  private static final int TOO_BIG = 1009;
   private static final int INTERNAL_ERROR = 1011;
   private static final int NORMAL = 1000;
 
   /** A close frame has room for 123 bytes of text. */
   private static final int LONGEST_REASON = 100;
+
+  /** How long a client may take to read the last frames. */
+  private static final Duration LINGER = Duration.ofSeconds(5);
 
   private final BridgeSessions sessions;
   private final BridgeSessions.Maker maker;
@@ -57,17 +64,23 @@ final class BridgeConnection {
   Publisher<Void> run(WebsocketInbound in, WebsocketOutbound out) {
     Mono<Void> received = in.aggregateFrames(limits.messageBytes())
         .receiveFrames()
-        .map(BridgeConnection::bytes)
+        .<byte[]>handle(this::content)
         .concatMap(this::inTime, 1)
         .concatMap(this::receive, 1)
-        .then();
-    Mono<Void> sent = out.sendObject(outbox.frames().map(BridgeConnection::message), any -> true)
-        .then();
+        .then()
+        .onErrorResume(TooLongFrameException.class, e -> {
+          refuse(new Refusal(TOO_BIG, "a message has at most " + limits.messageBytes() + " bytes"));
+          return Mono.empty();
+        });
+    Mono<Void> sent = out.sendObject(outbox.frames(), any -> true).then();
     // It ends when all that there is to say was sent, and the reason after it: what ends the
-    // receiving ends that.
+    // receiving ends that. A client that does not take it is waited for no longer than that.
+    Mono<Void> lingered =
+        outbox.onEnd().then(Mono.delay(LINGER)).doOnNext(tick -> cut(in)).then();
     return Mono.firstWithSignal(
             sent.then(Mono.defer(() -> goodbye(out))),
-            received.takeUntilOther(silence()).doOnSuccess(end -> outbox.end()).then(Mono.never()))
+            received.takeUntilOther(silence()).doOnSuccess(end -> outbox.end()).then(Mono.never()),
+            lingered)
         .onErrorResume(e -> {
           LOG.debug("a connection broke", e);
           return Mono.empty();
@@ -97,16 +110,28 @@ final class BridgeConnection {
     }
   }
 
-  private static BinaryWebSocketFrame message(Frame frame) {
-    return new BinaryWebSocketFrame(Unpooled.wrappedBuffer(FrameCodec.encode(frame)));
+  private static void cut(WebsocketInbound in) {
+    in.withConnection(connection -> connection
+        .channel()
+        .close()
+        .addListener(closed -> LOG.debug("a connection did not take its last frames")));
   }
 
-  private static byte[] bytes(WebSocketFrame frame) {
+  private void content(WebSocketFrame frame, SynchronousSink<byte[]> sink) {
     // No frame is empty: what is not binary is as malformed as that.
-    byte[] bytes =
-        new byte[frame instanceof BinaryWebSocketFrame ? frame.content().readableBytes() : 0];
+    boolean control = frame instanceof PingWebSocketFrame || frame instanceof PongWebSocketFrame;
+    boolean content = control || frame instanceof BinaryWebSocketFrame;
+    byte[] bytes = new byte[content ? frame.content().readableBytes() : 0];
     frame.content().readBytes(bytes);
-    return bytes;
+    if (control) {
+      // Costs as much as another, and is answered as far as answers are taken.
+      lastFrame = System.nanoTime();
+      if (frame instanceof PingWebSocketFrame && outbox.hasRoom()) {
+        outbox.pong(bytes);
+      }
+    } else {
+      sink.next(bytes);
+    }
   }
 
   /** Lets no more than so many frames in a second in: what comes faster waits in the network. */
@@ -126,8 +151,14 @@ final class BridgeConnection {
         .doOnNext(tick -> LOG.info("a connection to {} was silent for too long", export.name()));
   }
 
-  /** Fails never: an error would close the connection before its reason is told. */
   private Mono<Void> receive(byte[] bytes) {
+    return outbox.hasRoom()
+        ? receiveNow(bytes)
+        : outbox.room().then(Mono.defer(() -> receiveNow(bytes)));
+  }
+
+  /** Fails never: an error would close the connection before its reason is told. */
+  private Mono<Void> receiveNow(byte[] bytes) {
     if (refusal != null) {
       return Mono.empty();
     }

@@ -1,6 +1,7 @@
 package org.reactorvfio.bridge;
 
 import io.netty.channel.Channel;
+import io.netty.channel.ChannelOption;
 import io.netty.channel.ServerChannel;
 import io.netty.channel.unix.DomainSocketAddress;
 import io.netty.handler.ssl.ClientAuth;
@@ -66,7 +67,7 @@ final class BridgeServer {
     }
     this.sessions = new BridgeSessions(limits.sessions(), limits.grace());
     this.guard = new ConnectionGuard(limits.connections(), limits.idle());
-    this.face = new HttpFace(exports, access, limits, this::connect);
+    this.face = new HttpFace(exports, access, limits, names(), this::connect);
   }
 
   Mono<VfioBridge> run() {
@@ -102,11 +103,19 @@ final class BridgeServer {
             .maxHeaderSize(8192)
             .h2cMaxContentLength(limits.messageBytes()))
         .http2Settings(settings -> settings.maxConcurrentStreams(100).maxHeaderListSize(8192))
+        .childOption(ChannelOption.SO_KEEPALIVE, true)
         .idleTimeout(limits.idle())
         .requestTimeout(limits.idle())
         .maxKeepAliveRequests(100_000)
         .doOnChannelInit((observer, channel, remote) -> guard.accepted(channel))
         .handle(this::handle);
+  }
+
+  private Names names() {
+    boolean loopback = what.host.equals("localhost")
+        || what.host.equals("::1")
+        || what.host.matches("127\\.[0-9.]+");
+    return new Names(what.host, what.socket != null || !loopback);
   }
 
   private HttpServer secured(HttpServer server) {
@@ -142,6 +151,7 @@ final class BridgeServer {
   private Publisher<Void> connect(Export export, Access.Token token, HttpServerResponse response) {
     WebsocketServerSpec spec = WebsocketServerSpec.builder()
         .maxFramePayloadLength(limits.messageBytes())
+        .handlePing(true)
         .build();
     BridgeSessions.Maker maker =
         id -> new BridgeSession(id, export, token.permissions(), loop, limits, noEventfd);

@@ -142,7 +142,11 @@ final class BridgeSession implements Served.Listener {
       ended = true;
       return Flux.fromStream(enabled.stream().boxed())
           .filter(index -> !ownersOwn(index))
-          .concatMap(index -> calls.operations().setIrqs(IrqSet.disable(index)).onErrorComplete())
+          .concatMap(index -> calls
+              .operations()
+              .setIrqs(IrqSet.disable(index))
+              .onErrorComplete()
+              .then(takeBack(index)))
           .then(Mono.defer(() -> remove(List.copyOf(streams.values()))));
     }));
   }
@@ -287,11 +291,11 @@ final class BridgeSession implements Served.Listener {
     }
     boolean fires = request.action() == IrqSet.Action.TRIGGER && !request.disables();
     calls.require(fires ? Permission.TRIGGER : Permission.INTERRUPTS, SET_IRQS);
-    return calls.operations().setIrqs(request.toIrqSet(new int[0])).flatMap(result -> {
+    return asItsUser(request, new int[0]).flatMap(result -> {
       Mono<Void> after = Mono.empty();
-      if (request.disables()) {
-        enabled.clear(request.index());
-        after = remove(streamsOf(stream -> stream.index == request.index()));
+      if (request.disables() && enabled.get(request.index())) {
+        after = takeBack(request.index())
+            .then(remove(streamsOf(stream -> stream.index == request.index())));
       } else if (fires) {
         // Who wants what was fired is told of it before it is told that it was fired.
         after = Flux.fromIterable(streamsOf(stream -> stream.index == request.index()))
@@ -369,19 +373,45 @@ final class BridgeSession implements Served.Listener {
       created.forEach(ArmedVector::discard);
       throw e;
     }
-    return calls
-        .operations()
-        .setIrqs(request.toIrqSet(eventfds))
+    return asItsUser(request, eventfds)
         .doOnError(e -> created.forEach(ArmedVector::discard))
         .flatMap(result -> {
           if (result != 0) {
             created.forEach(ArmedVector::discard);
             return Mono.just(result);
           }
-          enabled.set(request.index());
           // The numbers of the former streams may be the new ones' only after these have ended.
           return remove(former).then(Mono.defer(() -> admit(created))).thenReturn(result);
         });
+  }
+
+  /** Asks the device, while nobody else uses the index: neither its owner nor another client. */
+  private Mono<Integer> asItsUser(IrqRequest request, int[] eventfds) {
+    int index = request.index();
+    Mono<Integer> asked = Mono.defer(() -> calls.operations().setIrqs(request.toIrqSet(eventfds)));
+    if (enabled.get(index)) {
+      return asked;
+    }
+    return calls
+        .device()
+        .interrupts()
+        .lend(index)
+        .then(asked.onErrorResume(e -> takeBack(index).then(Mono.error(e))))
+        .flatMap(result -> {
+          if (result == 0 && request.assigns()) {
+            enabled.set(index);
+            return Mono.just(result);
+          }
+          return takeBack(index).thenReturn(result);
+        });
+  }
+
+  /** The index is its owner's again. */
+  private Mono<Void> takeBack(int index) {
+    return Mono.defer(() -> {
+      enabled.clear(index);
+      return calls.device().interrupts().takeBack(index);
+    });
   }
 
   private Mono<Void> admit(List<ArmedVector> created) {

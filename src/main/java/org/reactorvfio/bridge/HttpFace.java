@@ -53,6 +53,7 @@ final class HttpFace {
   private final Map<String, Export> exports;
   private final Access access;
   private final BridgeLimits limits;
+  private final Names names;
   private final Upgrade upgrade;
 
   /** Makes a WebSocket of a request. */
@@ -60,7 +61,13 @@ final class HttpFace {
     Publisher<Void> connect(Export export, Access.Token token, HttpServerResponse response);
   }
 
-  HttpFace(Map<String, Export> exports, Access access, BridgeLimits limits, Upgrade upgrade) {
+  HttpFace(
+      Map<String, Export> exports,
+      Access access,
+      BridgeLimits limits,
+      Names names,
+      Upgrade upgrade) {
+    this.names = names;
     this.exports = exports;
     this.access = access;
     this.limits = limits;
@@ -87,7 +94,19 @@ final class HttpFace {
         .onErrorResume(e -> failed(response, e));
   }
 
+  private void checkNames(HttpServerRequest request) {
+    String host = request.requestHeaders().get(HttpHeaderNames.HOST);
+    if (!names.has(host)) {
+      throw new Refused(421, "this server has another name: ask it as localhost or 127.0.0.1");
+    }
+    String origin = request.requestHeaders().get(HttpHeaderNames.ORIGIN);
+    if (origin != null && !Names.sameOrigin(origin, host)) {
+      throw new Refused(403, "pages of other origins are not answered");
+    }
+  }
+
   private Publisher<Void> route(HttpServerRequest request, HttpServerResponse response) {
+    checkNames(request);
     Access.Token token = access.find(request.requestHeaders().get(HttpHeaderNames.AUTHORIZATION));
     if (!access.admits(token)) {
       throw new Refused(429, "too many requests: wait a second");
@@ -286,11 +305,7 @@ final class HttpFace {
   }
 
   private static ByteBuffer bytes(byte[] json) {
-    String hex = Json.text(json, "data");
-    if (hex == null) {
-      throw new IllegalArgumentException("the content is {\"data\": \"<hexadecimal digits>\"}");
-    }
-    return ByteBuffer.wrap(HexFormat.of().parseHex(hex));
+    return ByteBuffer.wrap(HexFormat.of().parseHex(Json.onlyText(json, "data")));
   }
 
   // ---- what is answered

@@ -9,7 +9,6 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /** JSON, written and read piece by piece. */
 final class Json {
@@ -50,9 +49,22 @@ final class Json {
     return found;
   }
 
-  /** The one text of a name, null if there is none or several. */
-  static @Nullable String text(byte[] json, String name) {
-    List<String> found = texts(json, name);
-    return found.size() == 1 ? found.get(0) : null;
+  /** The text of an object that has this field and nothing else. */
+  static String onlyText(byte[] json, String name) {
+    try (JsonParser parser = FACTORY.createParser(json)) {
+      if (parser.nextToken() == JsonToken.START_OBJECT
+          && parser.nextToken() == JsonToken.FIELD_NAME
+          && name.equals(parser.currentName())
+          && parser.nextToken() == JsonToken.VALUE_STRING) {
+        String text = parser.getText();
+        if (parser.nextToken() == JsonToken.END_OBJECT && parser.nextToken() == null) {
+          return text;
+        }
+      }
+    } catch (IOException e) {
+      // Said below.
+    }
+    throw new IllegalArgumentException(
+        "the content is {\"" + name + "\": \"...\"}, and nothing else");
   }
 }

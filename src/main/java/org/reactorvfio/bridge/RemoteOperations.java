@@ -1,7 +1,5 @@
 package org.reactorvfio.bridge;
 
-import io.netty.buffer.Unpooled;
-import io.netty.handler.codec.http.websocketx.BinaryWebSocketFrame;
 import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -145,18 +143,12 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
                   .takeUntilOther(pings(box))
                   .then()
                   .doOnSuccess(end -> box.end());
-              Mono<Void> sent = out.sendObject(
-                      box.frames().map(RemoteOperations::message), any -> true)
-                  .then();
+              Mono<Void> sent = out.sendObject(box.frames(), any -> true).then();
               return Mono.firstWithSignal(sent, received.then(Mono.never()));
             })
             .then()))
         .subscribe(null, e -> broken(box, remote.failure(e, exportName)), () -> broken(box, null));
     connection.update(running);
-  }
-
-  private static BinaryWebSocketFrame message(Frame frame) {
-    return new BinaryWebSocketFrame(Unpooled.wrappedBuffer(FrameCodec.encode(frame)));
   }
 
   /** Says that we are there, and ends when the server has not said so for too long. */

@@ -1,6 +1,7 @@
 package org.reactorvfio.irq;
 
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DescriptorLimitException;
@@ -41,6 +42,9 @@ final class DeviceInterrupts implements Interrupts {
 
   /** Which of INTx, MSI and MSI-X is enabled. Used inside the queue's changes. */
   private @Nullable VectorSet exclusive;
+
+  /** The indices that somebody else may enable. Used inside the queue's changes. */
+  private final BitSet lent = new BitSet();
 
   /** Why nothing more can be done: closed, or lost. */
   private volatile @Nullable Throwable terminated;
@@ -221,6 +225,42 @@ final class DeviceInterrupts implements Interrupts {
   @Override
   public Flux<Interrupt> armed(int index, int vector) {
     return set(index).stream(vector);
+  }
+
+  @Override
+  public Mono<Void> lend(int index) {
+    return queue.enqueue(() -> {
+      boolean here = index < (others.isEmpty() ? Irqs.REQ + 1 : others.size());
+      if (lent.get(index) || (here && isEnabled(index))) {
+        return Mono.error(conflict(
+            "interrupt index " + index, lent.get(index) ? "another user" : "the device's owner"));
+      }
+      lent.set(index);
+      return Mono.empty();
+    });
+  }
+
+  @Override
+  public Mono<Void> takeBack(int index) {
+    return queue.enqueue(() -> Mono.fromRunnable(() -> lent.clear(index)));
+  }
+
+  private InterruptConflictException conflict(String what, String who) {
+    return new InterruptConflictException(
+        OPERATION,
+        operations.name(),
+        Errno.EBUSY,
+        what + " cannot be enabled while " + who + " has it enabled",
+        "wait until it is disabled, or agree on who enables which");
+  }
+
+  /** Fails if somebody else has a set, or one that excludes it. */
+  void checkNotLent(VectorSet set) throws InterruptConflictException {
+    boolean exclusion = others.isEmpty() && set.info().index() <= Irqs.MSIX;
+    int taken = exclusion ? lent.nextSetBit(0) : -1;
+    if (lent.get(set.info().index()) || (taken >= 0 && taken <= Irqs.MSIX)) {
+      throw conflict(set.name(), "another user");
+    }
   }
 
   private VectorSet set(int index) {

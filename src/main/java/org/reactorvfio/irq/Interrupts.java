@@ -137,6 +137,24 @@ public interface Interrupts {
   Flux<Interrupt> armed(int index, int vector);
 
   /**
+   * Leaves an index to somebody who enables it through {@link org.reactorvfio.operations.VfioOperations#setIrqs}, such as a user of another
+   * process: until it is taken back, enabling it here, or what excludes it, fails with {@link
+   * org.reactorvfio.InterruptConflictException}.
+   *
+   * @param index the interrupt index
+   * @return ends when it is noted; fails with {@link org.reactorvfio.InterruptConflictException} if the index is enabled or lent
+   */
+  Mono<Void> lend(int index);
+
+  /**
+   * Takes an index back that was lent and is disabled.
+   *
+   * @param index the interrupt index
+   * @return ends when it is noted
+   */
+  Mono<Void> takeBack(int index);
+
+  /**
    * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.
    *
    * @param cause what the streams fail with

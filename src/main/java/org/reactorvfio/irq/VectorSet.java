@@ -374,6 +374,7 @@ class VectorSet implements Vectors {
   private Mono<Void> allocate(int count, BitSet wanted) {
     List<VectorSource> created;
     try {
+      device.checkNotLent(this);
       if (exclusive) {
         device.claim(this);
       }

@@ -48,6 +48,7 @@ import org.reactorvfio.linux.TestEventFds;
 import org.reactorvfio.migration.Migration;
 import org.reactorvfio.operations.AddressSpace;
 import org.reactorvfio.operations.DmaMapping;
+import org.reactorvfio.operations.Irqs;
 import org.reactorvfio.operations.MigrationState;
 import org.reactorvfio.operations.MigrationSupport;
 import org.reactorvfio.operations.Operation;
@@ -270,6 +271,14 @@ class EveryFaultTest {
     use(
         "Interrupts.triggerReq",
         d -> d.interrupts().triggerReq().onErrorComplete(IllegalStateException.class));
+    after(
+        "Interrupts.armed",
+        d -> msix(d).enable(3).then(msix(d).trigger(1)),
+        d -> d.interrupts().armed(Irqs.MSIX, 1).take(1));
+    use(
+        "Interrupts.lend",
+        d -> d.interrupts().lend(Irqs.MSI).then(d.interrupts().takeBack(Irqs.MSI)));
+    use("Interrupts.takeBack", d -> d.interrupts().takeBack(Irqs.MSI));
     after("Interrupts.afterReset", d -> msix(d).enable(2), d -> d.interrupts().afterReset());
     after("Interrupts.close", d -> msix(d).enable(2), d -> d.interrupts().close());
   }
