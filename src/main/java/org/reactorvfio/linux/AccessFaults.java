@@ -1,13 +1,5 @@
 package org.reactorvfio.linux;
 
-import com.sun.jna.Function;
-import com.sun.jna.JNIEnv;
-import com.sun.jna.Library;
-import com.sun.jna.NativeLibrary;
-import com.sun.jna.Pointer;
-import java.lang.ref.Reference;
-import java.util.Map;
-
 /**
  * Makes the JVM report a memory access that raised SIGBUS before the next statement, and keeps the access from being left out.
  *
@@ -30,13 +22,11 @@ public final class AccessFaults {
   // can know.
   private static volatile int turns = 2;
 
-  // The functions' places in JNI's table, which its specification fixes.
-  private static final int REGISTER_NATIVES = 215;
-  private static final int EXCEPTION_CHECK = 228;
-
   static {
     if (!POLLS_REPORT) {
-      registerExceptionCheck();
+      // A C function that expects env alone leaves the other arguments where they are.
+      JniFunctions.register(
+          AccessFaults.class, "exceptionCheck", "(J)Z", JniFunctions.exceptionCheck());
     }
   }
 
@@ -46,43 +36,6 @@ public final class AccessFaults {
     String machine = System.getProperty("java.vm.name", "");
     return (machine.contains("OpenJDK") || machine.contains("HotSpot"))
         && Runtime.version().feature() >= 25;
-  }
-
-  /**
-   * Makes JNI's ExceptionCheck(env) the implementation of {@link #exceptionCheck}. A native method is called with env, its class
-   * and its arguments; a C function that expects the first alone leaves the others where they are.
-   */
-  private static void registerExceptionCheck() {
-    // With it JNA passes Java's objects as JNI does, and JNIEnv.CURRENT as env.
-    Map<String, ?> jni = Map.of(Library.OPTION_ALLOW_OBJECTS, true);
-    // The one way to learn where env is: have it returned.
-    Pointer env = (Pointer) NativeLibrary.getInstance("c")
-        .getFunction("memmove")
-        .invoke(Pointer.class, new Object[] {JNIEnv.CURRENT, JNIEnv.CURRENT, 0L}, jni);
-    Pointer functions = env.getPointer(0);
-    NativeBuffer name = NativeBuffer.string("exceptionCheck");
-    NativeBuffer signature = NativeBuffer.string("(J)Z");
-    NativeBuffer method = NativeBuffer.allocate(24);
-    method
-        .bytes()
-        .putLong(0, name.address())
-        .putLong(8, signature.address())
-        .putLong(16, Pointer.nativeValue(at(functions, EXCEPTION_CHECK)));
-    int rc = (Integer) Function.getFunction(at(functions, REGISTER_NATIVES))
-        .invoke(
-            Integer.class,
-            new Object[] {JNIEnv.CURRENT, AccessFaults.class, new Pointer(method.address()), 1},
-            jni);
-    Reference.reachabilityFence(name);
-    Reference.reachabilityFence(signature);
-    Reference.reachabilityFence(method);
-    if (rc != 0) {
-      throw new IllegalStateException("JNI's RegisterNatives failed: " + rc);
-    }
-  }
-
-  private static Pointer at(Pointer functions, int index) {
-    return functions.getPointer(8L * index);
   }
 
   /**

@@ -75,7 +75,7 @@ public final class EventFd {
 
   /** Adds 1 to the counter of an eventfd given by number. Returns 0, or -errno. */
   public static int signal(int fd) {
-    long n = EventCalls.write(fd, ONE.address(), 8);
+    long n = DirectCalls.write(fd, ONE.address(), 8);
     return n < 0 ? (int) n : 0;
   }
 
@@ -91,7 +91,7 @@ public final class EventFd {
 
   /** Takes the counter. Returns it, 0 if there was nothing to take, or -errno. Counts above 2^63-1 do not occur in practice. */
   public long take() {
-    long n = EventCalls.read(fd, word.address(), 8);
+    long n = DirectCalls.read(fd, word.address(), 8);
     if (n == 8) {
       return word.bytes().getLong(0);
     }

@@ -37,6 +37,8 @@ final class LibC {
 
   static native int munmap(long address, long length);
 
+  static native int mprotect(long address, long length, int protection);
+
   static native int eventfd(int initial, int flags);
 
   static native int epoll_create1(int flags);

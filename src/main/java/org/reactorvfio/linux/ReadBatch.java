@@ -121,8 +121,7 @@ public final class ReadBatch {
    */
   public static @Nullable ReadBatch create(int capacity) {
     NativeBuffer params = NativeBuffer.allocate(PARAMS_SIZE);
-    int fd = (int)
-        Syscalls.result(LibC.syscall(SYS_IO_URING_SETUP, capacity, params.address(), 0, 0, 0, 0));
+    int fd = (int) DirectCalls.syscall(SYS_IO_URING_SETUP, capacity, params.address(), 0, 0, 0, 0);
     Reference.reachabilityFence(params);
     if (fd < 0) {
       return null;
@@ -212,8 +211,7 @@ public final class ReadBatch {
   }
 
   private long enter(int submit, int await) {
-    return Syscalls.result(
-        LibC.syscall(SYS_IO_URING_ENTER, fd, submit, await, ENTER_GETEVENTS, 0, 0));
+    return DirectCalls.syscall(SYS_IO_URING_ENTER, fd, submit, await, ENTER_GETEVENTS, 0, 0);
   }
 
   /** Takes the answers that there are. Returns how many there have been. */

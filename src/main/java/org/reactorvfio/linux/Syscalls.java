@@ -99,7 +99,7 @@ public final class Syscalls {
   public static long read(int fd, long buffer, long count) {
     long n;
     do {
-      n = result(LibC.read(fd, buffer, count));
+      n = DirectCalls.read(fd, buffer, count);
     } while (n == -Errno.EINTR);
     return n;
   }
@@ -108,7 +108,7 @@ public final class Syscalls {
   public static long write(int fd, long buffer, long count) {
     long n;
     do {
-      n = result(LibC.write(fd, buffer, count));
+      n = DirectCalls.write(fd, buffer, count);
     } while (n == -Errno.EINTR);
     return n;
   }
@@ -117,7 +117,7 @@ public final class Syscalls {
   public static int ioctl(int fd, long request, long argument) {
     int result;
     do {
-      result = result(LibC.ioctl(fd, request, argument));
+      result = DirectCalls.ioctl(fd, request, argument);
     } while (result == -Errno.EINTR);
     return result;
   }
@@ -133,7 +133,7 @@ public final class Syscalls {
   public static long pread(int fd, long buffer, long count, long offset) {
     long n;
     do {
-      n = result(LibC.pread(fd, buffer, count, offset));
+      n = DirectCalls.pread(fd, buffer, count, offset);
     } while (n == -Errno.EINTR);
     return n;
   }
@@ -142,7 +142,7 @@ public final class Syscalls {
   public static long pwrite(int fd, long buffer, long count, long offset) {
     long n;
     do {
-      n = result(LibC.pwrite(fd, buffer, count, offset));
+      n = DirectCalls.pwrite(fd, buffer, count, offset);
     } while (n == -Errno.EINTR);
     return n;
   }
@@ -196,7 +196,7 @@ public final class Syscalls {
 
   /** {@code epoll_wait}; not restarted. Returns the number of events, or -errno. */
   public static int epollWait(int epfd, long events, int maximum, int timeoutMillis) {
-    return EventCalls.epollWait(epfd, events, maximum, timeoutMillis);
+    return DirectCalls.epollWait(epfd, events, maximum, timeoutMillis);
   }
 
   /** Returns the C library's text for an error number. */

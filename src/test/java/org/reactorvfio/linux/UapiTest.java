@@ -111,10 +111,14 @@ class UapiTest {
     expressions.put("EFD flags", "EFD_CLOEXEC | EFD_NONBLOCK");
     expected.put("EPOLL_CLOEXEC", 0x80000L);
     expressions.put("EPOLL_CLOEXEC", "EPOLL_CLOEXEC");
-    ring((name, value, expression) -> {
+    Numbers numbers = (name, value, expression) -> {
       expected.put(name, (long) value);
       expressions.put(name, expression);
-    });
+    };
+    ring(numbers);
+    if (DirectCalls.AVAILABLE) {
+      calls(numbers);
+    }
     String includes = Stream.of(
             "errno.h",
             "fcntl.h",
@@ -135,6 +139,16 @@ class UapiTest {
 
   private interface Numbers {
     void put(String name, int value, String expression);
+  }
+
+  /** The numbers of this machine's system calls. */
+  private static void calls(Numbers numbers) {
+    numbers.put("SYS_read", DirectCalls.SYS_READ, "SYS_read");
+    numbers.put("SYS_write", DirectCalls.SYS_WRITE, "SYS_write");
+    numbers.put("SYS_ioctl", DirectCalls.SYS_IOCTL, "SYS_ioctl");
+    numbers.put("SYS_pread64", DirectCalls.SYS_PREAD64, "SYS_pread64");
+    numbers.put("SYS_pwrite64", DirectCalls.SYS_PWRITE64, "SYS_pwrite64");
+    numbers.put("SYS_epoll_wait", DirectCalls.SYS_EPOLL_WAIT, "SYS_epoll_wait");
   }
 
   /** What {@link ReadBatch} knows of io_uring. */
