@@ -85,7 +85,7 @@ public final class EventFd {
    */
   public int add(long count) {
     word.bytes().putLong(0, count);
-    long n = EventCalls.write(fd, word.address(), 8);
+    long n = DirectCalls.write(fd, word.address(), 8);
     return n < 0 ? (int) n : 0;
   }
 
