@@ -3,6 +3,7 @@ package org.reactorvfio.irq;
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceClosedException;
@@ -12,6 +13,7 @@ import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.loop.EventLoop;
+import org.reactorvfio.loop.LoopTask;
 import org.reactorvfio.operations.DeviceInfo;
 import org.reactorvfio.operations.IrqDemand;
 import org.reactorvfio.operations.IrqInfo;
@@ -22,6 +24,7 @@ import org.reactorvfio.region.MsiCapability;
 import org.reactorvfio.region.MsixCapability;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
+import reactor.core.scheduler.Schedulers;
 
 /** The interrupts of one device, over its operations. */
 final class DeviceInterrupts implements Interrupts {
@@ -261,6 +264,34 @@ final class DeviceInterrupts implements Interrupts {
     if (lent.get(set.info().index()) || (taken >= 0 && taken <= Irqs.MSIX)) {
       throw conflict(set.name(), "another user");
     }
+  }
+
+  @Override
+  public Mono<List<VectorStatus>> status() {
+    return Mono.defer(() -> {
+      List<VectorLook> looks = (others.isEmpty() ? List.of(intx, msi, msix, err, req) : others)
+          .stream().flatMap(set -> set.looks().stream()).toList();
+      if (looks.isEmpty()) {
+        return Mono.just(List.of());
+      }
+      return onLoop(() -> looks.forEach(VectorLook::look))
+          .publishOn(Schedulers.boundedElastic())
+          .then(Mono.<Void>fromRunnable(() -> looks.forEach(VectorLook::ask)))
+          .then(onLoop(() -> looks.forEach(VectorLook::lookAgain)))
+          .publishOn(Schedulers.boundedElastic())
+          .then(Mono.fromSupplier(() -> looks.stream()
+              .map(VectorLook::status)
+              .filter(Objects::nonNull)
+              .map(Objects::requireNonNull)
+              .toList()));
+    });
+  }
+
+  private Mono<Void> onLoop(Runnable work) {
+    return Mono.create(sink -> loop.schedule(LoopTask.of(() -> {
+      work.run();
+      sink.success();
+    })));
   }
 
   private VectorSet set(int index) {

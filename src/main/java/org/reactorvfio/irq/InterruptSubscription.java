@@ -96,6 +96,11 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
     return requested > 0 && !cancelled && rejected == null;
   }
 
+  /** For how many more elements there is demand. */
+  long demand() {
+    return hasDemand() ? requested : 0;
+  }
+
   /** Whether there is demand for an element of each of the vectors. */
   boolean hasDemandForEach() {
     long demand = requested;

@@ -1,5 +1,6 @@
 package org.reactorvfio.irq;
 
+import java.util.List;
 import org.reactorvfio.operations.IrqInfo;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Flux;
@@ -153,6 +154,14 @@ public interface Interrupts {
    * @return ends when it is noted
    */
   Mono<Void> takeBack(int index);
+
+  /**
+   * Looks at what has been counted: takes nothing, wants nothing and keeps no vector armed. For watching, a few times a second at
+   * most.
+   *
+   * @return the armed vectors as they are now, by index and vector
+   */
+  Mono<List<VectorStatus>> status();
 
   /**
    * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.

@@ -156,6 +156,18 @@ class VectorSet implements Vectors {
     return allocated > 0;
   }
 
+  /** Looks to be taken at the armed vectors. Any thread. */
+  final List<VectorLook> looks() {
+    List<VectorLook> looks = new ArrayList<>();
+    for (int i = 0; i < armed.length(); i++) {
+      VectorSource source = armed.get(i);
+      if (source != null) {
+        looks.add(new VectorLook(source));
+      }
+    }
+    return looks;
+  }
+
   /** How many streams of all vectors there are. Any thread. */
   final int mergedStreams() {
     return everything.size();

@@ -277,6 +277,23 @@ class VectorSource extends EventSource {
     return cursors.length;
   }
 
+  /** Fills a look in. The loop's thread. */
+  final void tell(VectorLook look) {
+    look.state = closed
+        ? null
+        : held()
+            ? VectorStatus.State.HELD
+            : parked ? VectorStatus.State.PARKED : VectorStatus.State.WATCHED;
+    look.taken = taken;
+    look.subscribers = cursors.length;
+    look.behind = 0;
+    look.demand = 0;
+    for (Cursor cursor : cursors) {
+      look.behind = Math.max(look.behind, cursor.pending());
+      look.demand = Math.max(look.demand, cursor.subscription.demand());
+    }
+  }
+
   /** Lets a subscriber in, who is to be offered what there is. Returns false if the vector was closed before. */
   final boolean attach(InterruptSubscription<?> subscription) {
     if (closed) {

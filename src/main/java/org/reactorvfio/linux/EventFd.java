@@ -98,6 +98,21 @@ public final class EventFd {
     return n == -Errno.EAGAIN || n == -Errno.EINTR ? 0 : n;
   }
 
+  /** Reads the counter of an eventfd given by number without taking it, from a file of the kernel's. Returns -1 if it does not tell. */
+  public static long count(int fd) {
+    String title = "eventfd-count:";
+    try {
+      for (String line : Files.readAllLines(Path.of("/proc/self/fdinfo", Integer.toString(fd)))) {
+        if (line.startsWith(title)) {
+          return Long.parseUnsignedLong(line.substring(title.length()).trim(), 16);
+        }
+      }
+    } catch (IOException | NumberFormatException e) {
+      // Said by the result.
+    }
+    return -1;
+  }
+
   /** Closes the descriptor; closing an eventfd does not block. */
   public void close() {
     LibC.close(fd);
