@@ -4,6 +4,8 @@ import io.netty.channel.Channel;
 import io.netty.util.AttributeKey;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
@@ -17,9 +19,14 @@ final class ConnectionGuard {
   private static final AttributeKey<ScheduledFuture<?>> DEADLINE =
       AttributeKey.valueOf(ConnectionGuard.class, "deadline");
 
+  /** How long those who are being answered when everything ends have for the rest. */
+  private static final Duration LAST_WORDS = Duration.ofSeconds(1);
+
   private final int most;
   private final Duration patience;
   private final AtomicInteger open = new AtomicInteger();
+  private final Set<Channel> channels = ConcurrentHashMap.newKeySet();
+  private volatile boolean closing;
 
   ConnectionGuard(int most, Duration patience) {
     this.most = most;
@@ -29,11 +36,13 @@ final class ConnectionGuard {
   /** A connection was accepted. On its own thread. */
   void accepted(Channel channel) {
     int now = open.incrementAndGet();
+    channels.add(channel);
     channel.closeFuture().addListener(closed -> {
       open.decrementAndGet();
+      channels.remove(channel);
       arrived(channel);
     });
-    if (now > most) {
+    if (now > most || closing) {
       channel.close();
     } else {
       await(channel);
@@ -52,7 +61,9 @@ final class ConnectionGuard {
   /** A request has ended: the next one is awaited. */
   void await(Channel channel) {
     arrived(channel);
-    if (channel.isActive() || channel.isRegistered()) {
+    if (closing) {
+      channel.close();
+    } else if (channel.isActive() || channel.isRegistered()) {
       channel
           .attr(DEADLINE)
           .set(channel
@@ -63,6 +74,23 @@ final class ConnectionGuard {
                   },
                   patience.toMillis(),
                   TimeUnit.MILLISECONDS));
+    }
+  }
+
+  /**
+   * Lets nobody in any more: who says nothing goes at once, who is being answered when that has ended, or after a moment. Any thread.
+   */
+  void close() {
+    closing = true;
+    for (Channel channel : channels) {
+      channel
+          .eventLoop()
+          .schedule(
+              () -> {
+                channel.close();
+              },
+              channel.attr(DEADLINE).get() == null ? LAST_WORDS.toMillis() : 0,
+              TimeUnit.MILLISECONDS);
     }
   }
 
