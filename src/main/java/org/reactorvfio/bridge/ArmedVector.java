@@ -13,7 +13,9 @@ final class ArmedVector extends Served {
   private final EventFd eventFd;
   private final Source source;
   private final LoopTask look = LoopTask.of(this::lookNow);
-  private boolean closed;
+
+  /** Changed on the loop's thread, before the descriptor's number is anybody else's. */
+  private volatile boolean closed;
 
   ArmedVector(int id, int index, int vector, Listener listener, EventLoop loop, EventFd eventFd) {
     super(id, index, vector, listener);
@@ -34,6 +36,12 @@ final class ArmedVector extends Served {
   /** Closes the eventfd of a vector that the loop never knew. */
   void discard() {
     eventFd.close();
+  }
+
+  /** How many signals the kernel has counted that nobody wanted, without taking them; -1 if it does not tell. Reads a file. */
+  long waiting() {
+    long count = EventFd.count(eventFd.fd());
+    return closed ? -1 : count;
   }
 
   @Override

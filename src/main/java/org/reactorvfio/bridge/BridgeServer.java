@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.util.Base64;
 import java.util.EnumSet;
+import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Publisher;
@@ -21,6 +22,7 @@ import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.loop.EventLoop;
 import reactor.core.publisher.Mono;
+import reactor.core.publisher.Sinks;
 import reactor.core.scheduler.Schedulers;
 import reactor.netty.DisposableServer;
 import reactor.netty.http.Http2SslContextSpec;
@@ -48,6 +50,7 @@ final class BridgeServer {
   private final ConnectionGuard guard;
   private final EventLoop loop = new EventLoop("vfio-bridge", 0);
   private final int noEventfd = Syscalls.open("/dev/null", Syscalls.O_RDWR);
+  private final Sinks.Empty<Void> stopped = Sinks.empty();
   private final HttpFace face;
 
   BridgeServer(VfioBridge.Builder what) {
@@ -67,7 +70,12 @@ final class BridgeServer {
     }
     this.sessions = new BridgeSessions(limits.sessions(), limits.grace());
     this.guard = new ConnectionGuard(limits.connections(), limits.idle());
-    this.face = new HttpFace(exports, access, limits, names(), this::connect);
+    Map<Export, Watch> watches = new HashMap<>();
+    long now = System.nanoTime();
+    for (Export export : exports.values()) {
+      watches.put(export, new Watch(export, sessions, now, stopped.asMono()));
+    }
+    this.face = new HttpFace(exports, access, limits, names(), this::connect, watches::get);
   }
 
   Mono<VfioBridge> run() {
@@ -175,7 +183,11 @@ final class BridgeServer {
     }
     Mono<Void> close = sessions
         .endAll(null, closed("the owner has stopped the bridge"))
-        .then(Mono.fromRunnable(server::dispose))
+        .then(Mono.fromRunnable(() -> {
+          stopped.tryEmitEmpty();
+          server.dispose();
+          guard.close();
+        }))
         .then(server.onDispose())
         .then(Mono.<Void>fromRunnable(() -> Syscalls.close(noEventfd))
             .subscribeOn(Schedulers.boundedElastic()))

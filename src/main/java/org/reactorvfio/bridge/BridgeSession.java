@@ -80,6 +80,10 @@ final class BridgeSession implements Served.Listener {
     return export;
   }
 
+  List<Served> streams() {
+    return List.copyOf(streams.values());
+  }
+
   // ---- connections
 
   /** Goes on over another connection: streams that the client does not know of are let go, the totals of the others are told. */

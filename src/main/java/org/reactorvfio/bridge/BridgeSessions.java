@@ -2,6 +2,7 @@ package org.reactorvfio.bridge;
 
 import java.security.SecureRandom;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -23,17 +24,20 @@ final class BridgeSessions {
   private final int most;
   private final Duration grace;
   private final Map<Session, Kept> kept = new HashMap<>();
+  private int created;
 
   /** A session, whose it is, and what ends it. */
   private static final class Kept {
     final BridgeSession session;
     final Access.Token owner;
+    final int number;
 
     @Nullable Disposable expiry;
 
-    Kept(BridgeSession session, Access.Token owner) {
+    Kept(BridgeSession session, Access.Token owner, int number) {
       this.session = session;
       this.owner = owner;
+      this.number = number;
     }
   }
 
@@ -52,7 +56,7 @@ final class BridgeSessions {
       return null;
     }
     BridgeSession session = maker.make(names.next());
-    kept.put(session.id, new Kept(session, owner));
+    kept.put(session.id, new Kept(session, owner, ++created));
     return session;
   }
 
@@ -114,6 +118,18 @@ final class BridgeSessions {
       ending.forEach(session -> session.close(cause));
       return Flux.fromIterable(ending).flatMap(BridgeSession::end).then();
     });
+  }
+
+  /** A session, and a number to tell it by: its name is a secret. */
+  record Numbered(int number, BridgeSession session) {}
+
+  /** The sessions of a device, the eldest first. */
+  synchronized List<Numbered> of(Export export) {
+    return kept.values().stream()
+        .filter(each -> each.session.export().equals(export))
+        .map(each -> new Numbered(each.number, each.session))
+        .sorted(Comparator.comparingInt(Numbered::number))
+        .toList();
   }
 
   synchronized int count() {

@@ -15,6 +15,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Publisher;
 import org.reactivestreams.Subscription;
@@ -47,6 +48,7 @@ final class HttpFace {
   private static final Logger LOG = Loggers.getLogger(HttpFace.class);
   private static final String VERSION = "v1";
   private static final String JSON = "application/json";
+  private static final String TOO_MANY = "too many requests: wait a second";
   private static final int EINVAL = 22;
   private static final int DEFAULT_LENGTH = 256;
 
@@ -55,6 +57,8 @@ final class HttpFace {
   private final BridgeLimits limits;
   private final Names names;
   private final Upgrade upgrade;
+  private final Function<Export, Watch> watches;
+  private final Map<String, Page> pages = Page.parts();
 
   /** Makes a WebSocket of a request. */
   interface Upgrade {
@@ -66,12 +70,14 @@ final class HttpFace {
       Access access,
       BridgeLimits limits,
       Names names,
-      Upgrade upgrade) {
+      Upgrade upgrade,
+      Function<Export, Watch> watches) {
     this.names = names;
     this.exports = exports;
     this.access = access;
     this.limits = limits;
     this.upgrade = upgrade;
+    this.watches = watches;
   }
 
   /** A request that is refused before it reaches a device. */
@@ -107,15 +113,23 @@ final class HttpFace {
 
   private Publisher<Void> route(HttpServerRequest request, HttpServerResponse response) {
     checkNames(request);
+    Page page = pages.get(request.uri());
+    if (page != null) {
+      return page(request, response, page);
+    }
     Access.Token token = access.find(request.requestHeaders().get(HttpHeaderNames.AUTHORIZATION));
     if (!access.admits(token)) {
-      throw new Refused(429, "too many requests: wait a second");
+      throw new Refused(429, TOO_MANY);
     }
     if (token == null) {
       response.header(HttpHeaderNames.WWW_AUTHENTICATE, "Bearer");
       throw new Refused(401, "show a token: Authorization: Bearer <token>");
     }
     List<String> path = path(request);
+    if (path.equals(List.of(VERSION, "stats"))) {
+      method(request, HttpMethod.GET);
+      return summaries(response);
+    }
     if (path.size() < 2 || !path.get(0).equals(VERSION) || !path.get(1).equals("devices")) {
       throw new Refused(404, "there is nothing here: begin at /" + VERSION + "/devices");
     }
@@ -129,6 +143,14 @@ final class HttpFace {
           "export", path.get(2), 0, "no device of this name is exported", "see /v1/devices");
     }
     return device(request, response, export, token, path.subList(3, path.size()));
+  }
+
+  private Publisher<Void> page(HttpServerRequest request, HttpServerResponse response, Page page) {
+    if (!access.admits(null)) {
+      throw new Refused(429, TOO_MANY);
+    }
+    method(request, HttpMethod.GET);
+    return page.send(response);
   }
 
   private Publisher<Void> device(
@@ -159,6 +181,30 @@ final class HttpFace {
       case "1regions" -> {
         method(request, HttpMethod.GET);
         yield regions(response, export, calls);
+      }
+      case "1stats" -> {
+        method(request, HttpMethod.GET);
+        yield watch(export).stats().flatMap(stats -> json(response, stats));
+      }
+      case "2stats" -> {
+        method(request, HttpMethod.GET);
+        if (!path.get(1).equals("events")) {
+          throw new Refused(404, "stats have events");
+        }
+        Flux<byte[]> events = watch(export).events();
+        yield watch(export)
+            .requireOpen()
+            .then(Mono.defer(() -> response
+                .sse()
+                .send(events.map(Unpooled::wrappedBuffer), any -> true)
+                .then()));
+      }
+      case "2config" -> {
+        method(request, HttpMethod.GET);
+        if (!path.get(1).equals("decoded")) {
+          throw new Refused(404, "config space is there decoded, or not");
+        }
+        yield ConfigView.read(calls).flatMap(view -> json(response, view));
       }
       case "1config" -> data(request, response, calls, Regions.CONFIG, query);
       case "3regions" -> {
@@ -334,6 +380,25 @@ final class HttpFace {
       }
       json.writeEndArray();
     });
+  }
+
+  private Watch watch(Export export) {
+    return watches.apply(export);
+  }
+
+  private Mono<Void> summaries(HttpServerResponse response) {
+    return Flux.fromIterable(exports.values())
+        .flatMapSequential(export -> watch(export).summary())
+        .collectList()
+        .flatMap(all -> json(response, json -> {
+          json.writeArrayFieldStart("devices");
+          for (Json.Content each : all) {
+            json.writeStartObject();
+            each.write(json);
+            json.writeEndObject();
+          }
+          json.writeEndArray();
+        }));
   }
 
   private static Mono<Void> info(HttpServerResponse response, Export export, DeviceCalls calls) {

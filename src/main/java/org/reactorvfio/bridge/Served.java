@@ -63,6 +63,19 @@ abstract class Served {
     }
   }
 
+  /**
+   * How far it has got.
+   *
+   * @param total how many signals were taken for it
+   * @param credit how many more elements the client wants
+   * @param wanted whether the vector is looked at
+   */
+  record Progress(long total, long credit, boolean wanted) {}
+
+  final synchronized Progress progress() {
+    return new Progress(total, credit, wanted());
+  }
+
   final void ended(@Nullable Throwable cause) {
     listener.ended(this, cause);
   }

@@ -94,7 +94,7 @@ class HttpFaceTest {
         .startsWith("401 {\"error\"");
     assertThat(get("/v1/devices/other")).startsWith("404 {\"error\":\"DeviceNotFoundException\"");
     assertThat(get("/v1/devices/nic/nothing")).startsWith("404 ");
-    assertThat(get("/")).startsWith("404 ");
+    assertThat(get("/nothing")).startsWith("404 ");
     assertThat(get("/v1/devices/nic/regions/0/data"))
         .startsWith("403 {\"error\":\"PermissionDeniedException\"");
     assertThat(get("/v1/devices/nic/reset")).startsWith("405 ");
