@@ -241,8 +241,8 @@ class WatchTest {
           new InputStreamReader(socket.getInputStream(), StandardCharsets.US_ASCII));
       socket
           .getOutputStream()
-          .write(
-              "GET /page.svg HTTP/1.1\r\nHost: here\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
+          .write("GET /page.svg HTTP/1.1\r\nHost: localhost\r\n\r\n"
+              .getBytes(StandardCharsets.US_ASCII));
       assertThat(in.readLine()).isEqualTo("HTTP/1.1 200 OK");
       StepVerifier.create(events())
           .expectNextCount(1)
