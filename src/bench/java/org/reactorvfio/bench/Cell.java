@@ -89,8 +89,7 @@ final class Cell {
 
   private Measurement measure(int n) throws Exception {
     return factory == null
-        ? Measurement.c(
-            reader.endsWith("again") ? "again" : kind.mode, wait.equals("spin"), vectors, n)
+        ? Measurement.c(reader.endsWith("again") ? "again" : kind.mode, wait, vectors, n)
         : Measurement.java(kind, factory, vectors, n);
   }
 

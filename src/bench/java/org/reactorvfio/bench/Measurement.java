@@ -97,15 +97,16 @@ record Measurement(Samples samples, double bytesPerEvent) {
     return new Measurement(samples, handler.bytesPerEvent());
   }
 
-  /** Runs the C twin. */
-  static Measurement c(String mode, boolean spin, int vectors, int count)
+  /** Runs a C twin: that of the bridge if what it waits for is a socket, tcp or unix. */
+  static Measurement c(String mode, String wait, int vectors, int count)
       throws IOException, InterruptedException {
-    Path output = Files.createTempFile("eventfd_twin", ".txt");
+    boolean bridge = wait.equals("tcp") || wait.equals("unix");
+    Path output = Files.createTempFile("twin", ".txt");
     try {
       Process twin = new ProcessBuilder(
-              Paths.twin().toString(),
+              (bridge ? Paths.bridgeTwin() : Paths.twin()).toString(),
               mode,
-              spin ? "spin" : "block",
+              wait,
               String.valueOf(vectors),
               String.valueOf(count),
               String.valueOf(PAUSE_NANOS))

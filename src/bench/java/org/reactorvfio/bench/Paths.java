@@ -15,4 +15,8 @@ final class Paths {
   static Path twin() {
     return BUILT.resolve("eventfd_twin");
   }
+
+  static Path bridgeTwin() {
+    return BUILT.resolve("bridge_twin");
+  }
 }
