@@ -6,7 +6,6 @@ import java.time.Duration;
 import java.time.LocalTime;
 import org.junit.jupiter.api.Test;
 import org.reactorvfio.samples.irqtop.TopView.Row;
-import org.reactorvfio.samples.irqtop.VectorTotals.Vector;
 
 class TopViewTest {
   private static final LocalTime NOON = LocalTime.of(12, 0, 1, 999);

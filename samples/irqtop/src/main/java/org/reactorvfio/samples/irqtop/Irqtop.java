@@ -157,7 +157,7 @@ final class Irqtop {
                     clock)
                 .takeUntilOther(stop.asMono())));
       }
-      case TOP -> top(devices, access);
+      case TOP -> top(access);
     };
   }
 
@@ -174,7 +174,7 @@ final class Irqtop {
         stop::tryEmitEmpty);
   }
 
-  private int top(Devices devices, Access access) {
+  private int top(Access access) {
     boolean demonstration = arguments.operands().isEmpty();
     List<Target> targets = demonstration
         ? List.of(new Target.Demo())
@@ -188,9 +188,8 @@ final class Irqtop {
         ? Optional.of(1L)
         : arguments.count().or(() -> demonstration && batch ? Optional.of(3L) : Optional.empty());
     TopCommand top = new TopCommand(
-        devices,
+        new Looking(access, arguments.has(Option.BUS_MASTER)),
         targets,
-        arguments.has(Option.BUS_MASTER),
         arguments.duration(Option.INTERVAL).orElse(Duration.ofSeconds(2)),
         count);
     List<String> problems = batch ? inBatch(top) : onScreen(top);

@@ -11,6 +11,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
 import java.util.TreeMap;
 import org.reactorvfio.VfioException;
 import reactor.core.publisher.Mono;
@@ -18,7 +19,7 @@ import reactor.netty.http.Http11SslContextSpec;
 import reactor.netty.http.client.HttpClient;
 import reactor.netty.tcp.SslProvider;
 
-/** A bridge, asked over HTTP what its devices' owners have enabled: to look at it changes nothing. */
+/** A bridge, asked over HTTP what its devices are and what they have signalled: to look at them changes nothing. */
 final class Server {
   private static final Duration LIMIT = Duration.ofSeconds(30);
 
@@ -49,6 +50,24 @@ final class Server {
     });
   }
 
+  /** How often each armed vector of a device was signalled since it was armed. */
+  Mono<SortedMap<Vector, Long>> totals(String device) {
+    return get(device, "/stats").map(json -> {
+      SortedMap<Vector, Long> totals = new TreeMap<>();
+      for (Map<String, String> vector : objects(json)) {
+        // Clients' streams are told of, too: they have no state.
+        if (vector.containsKey("state")) {
+          totals.merge(
+              new Vector(
+                  Integer.parseInt(vector.get("index")), Integer.parseInt(vector.get("vector"))),
+              Long.parseLong(vector.get("total")),
+              Long::sum);
+        }
+      }
+      return totals;
+    });
+  }
+
   /** What kind of device it is, and what may be done with it. */
   Mono<Map<String, String>> properties(String device) {
     return get(device, "").map(json -> objects(json).get(0));
@@ -65,7 +84,16 @@ final class Server {
             .flatMap(json -> response.status().code() == 200
                 ? Mono.just(json)
                 : Mono.error(refusal(device, response.status().code(), json))))
-        .timeout(LIMIT);
+        .timeout(LIMIT)
+        .onErrorMap(
+            e -> !(e instanceof VfioException),
+            e -> new VfioException(
+                "connect",
+                device,
+                0,
+                uri + " cannot be reached: " + e.getMessage(),
+                "see whether the server runs there, and is the one that is meant",
+                e));
   }
 
   private VfioException refusal(String device, int status, byte[] json) {

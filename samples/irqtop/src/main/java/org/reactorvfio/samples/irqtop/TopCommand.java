@@ -4,12 +4,11 @@ import java.time.Clock;
 import java.time.Duration;
 import java.time.LocalTime;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import org.reactorvfio.samples.irqtop.Looking.Look;
 import org.reactorvfio.samples.irqtop.TopView.Row;
-import org.reactorvfio.samples.irqtop.VectorTotals.Vector;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 import reactor.core.publisher.Sinks;
@@ -19,27 +18,65 @@ import reactor.core.scheduler.Schedulers;
 final class TopCommand {
   private static final Duration CLOSING = Duration.ofSeconds(3);
 
-  private final Devices devices;
+  private final Looking looking;
   private final List<Watched> watched;
-  private final boolean busMaster;
   private final Duration interval;
   private final Optional<Long> count;
   private final Sinks.Empty<Void> stop = Sinks.empty();
 
-  /** A device that is watched. For one thread, except for what is said otherwise. */
+  /** A device that is watched. */
   private static final class Watched {
     final Target target;
-    final VectorTotals totals = new VectorTotals();
-    SortedMap<Vector, Long> before = new TreeMap<>();
 
-    /** Ends when it is watched, or cannot be. */
+    /** Ends when it can be looked at, or never will. */
     final Sinks.Empty<Void> begun = Sinks.empty();
 
-    /** Why it is not watched any more. Any thread. */
+    volatile Optional<Look> look = Optional.empty();
+
+    /** Why the last look came to nothing. */
     volatile Optional<String> problem = Optional.empty();
+
+    /** What the looks came to, at which time. One look is at work at a time. */
+    SortedMap<Vector, Long> totals = new TreeMap<>();
+
+    SortedMap<Vector, Long> before = new TreeMap<>();
+    long at;
+    long beforeAt;
 
     Watched(Target target) {
       this.target = target;
+    }
+
+    void failed(Throwable e) {
+      problem = Optional.of(Problem.of(target.label(), e));
+    }
+
+    Mono<Void> look() {
+      return Mono.justOrEmpty(look)
+          .flatMap(Look::totals)
+          .doOnNext(now -> {
+            before = totals;
+            beforeAt = at;
+            totals = now;
+            at = System.nanoTime();
+            problem = Optional.empty();
+          })
+          .then()
+          .onErrorResume(e -> {
+            failed(e);
+            return Mono.empty();
+          });
+    }
+
+    void show(TopView view) {
+      problem.ifPresent(view::addProblem);
+      double seconds = (at - beforeAt) / 1e9;
+      totals.forEach((vector, total) -> {
+        long known = before.getOrDefault(vector, 0L);
+        // A vector that was armed anew begins anew.
+        long more = known > total ? total : total - known;
+        view.add(new Row(target.label(), vector, more / seconds, total));
+      });
     }
   }
 
@@ -48,15 +85,9 @@ final class TopCommand {
     void show(TopView view, LocalTime time);
   }
 
-  TopCommand(
-      Devices devices,
-      List<Target> targets,
-      boolean busMaster,
-      Duration interval,
-      Optional<Long> count) {
-    this.devices = devices;
+  TopCommand(Looking looking, List<Target> targets, Duration interval, Optional<Long> count) {
+    this.looking = looking;
     this.watched = targets.stream().map(Watched::new).toList();
-    this.busMaster = busMaster;
     this.interval = interval;
     this.count = count;
   }
@@ -76,11 +107,16 @@ final class TopCommand {
       Mono<Void> watching =
           Flux.fromIterable(watched).flatMap(this::watch, watched.size()).then();
       // Views are made one after the other; what is late is left out.
-      Flux<Long> views = Mono.when(watched.stream().map(w -> w.begun.asMono()).toList())
-          .thenMany(Flux.defer(() -> Flux.interval(interval, Schedulers.parallel())
-              .onBackpressureDrop()
-              .publishOn(Schedulers.boundedElastic(), 1)
-              .doOnNext(new Looks(screen, clock)::look)));
+      Flux<Boolean> views = Mono.when(
+              watched.stream().map(w -> w.begun.asMono()).toList())
+          .then(Mono.defer(this::look))
+          .thenMany(Flux.defer(() -> Flux.interval(interval, Schedulers.parallel())))
+          .onBackpressureDrop()
+          .concatMap(
+              tick -> look()
+                  .then(Mono.fromCallable(() -> show(screen, clock))
+                      .subscribeOn(Schedulers.boundedElastic())),
+              1);
       return Mono.zip(
               watching.doFinally(end -> stop()).thenReturn(true),
               count
@@ -89,57 +125,37 @@ final class TopCommand {
                   .takeUntilOther(stop.asMono())
                   .doFinally(end -> stop())
                   .then(Mono.just(true)))
-          .thenReturn(true)
           .map(ended -> watched.stream().flatMap(w -> w.problem.stream()).toList());
     });
   }
 
   private Mono<Void> watch(Watched device) {
-    return devices
-        .use(
-            device.target,
-            opened -> Signals.all(opened, busMaster, device.totals)
-                .doOnNext(prepared -> device.begun.tryEmitEmpty())
-                .flatMapMany(prepared -> prepared)
-                .doOnNext(device.totals::add)
-                .takeUntilOther(stop.asMono()))
+    return looking
+        .at(device.target, stop.asMono())
+        .doOnNext(look -> {
+          device.look = Optional.of(look);
+          device.begun.tryEmitEmpty();
+        })
         // What cannot be closed in time, such as what is still being opened, is not waited for.
         .takeUntilOther(stop.asMono().then(Mono.delay(CLOSING)))
         .onErrorResume(e -> {
-          device.problem = Optional.of(Problem.of(device.target.label(), e));
+          device.look = Optional.empty();
+          device.failed(e);
           device.begun.tryEmitEmpty();
           return Mono.empty();
         })
         .then();
   }
 
-  /** The looks, which remember the one before. */
-  private final class Looks {
-    private final Screen screen;
-    private final Clock clock;
-    private long last = System.nanoTime();
+  /** Looks at all devices at once. */
+  private Mono<Void> look() {
+    return Flux.fromIterable(watched).flatMap(Watched::look, watched.size()).then();
+  }
 
-    Looks(Screen screen, Clock clock) {
-      this.screen = screen;
-      this.clock = clock;
-    }
-
-    void look(long number) {
-      long now = System.nanoTime();
-      double seconds = (now - last) / 1e9;
-      last = now;
-      TopView view = new TopView(watched.size(), interval);
-      for (Watched device : watched) {
-        device.problem.ifPresent(view::addProblem);
-        SortedMap<Vector, Long> totals = device.totals.now();
-        for (Map.Entry<Vector, Long> total : totals.entrySet()) {
-          long more = total.getValue() - device.before.getOrDefault(total.getKey(), 0L);
-          view.add(
-              new Row(device.target.label(), total.getKey(), more / seconds, total.getValue()));
-        }
-        device.before = totals;
-      }
-      screen.show(view, LocalTime.now(clock));
-    }
+  private boolean show(Screen screen, Clock clock) {
+    TopView view = new TopView(watched.size(), interval);
+    watched.forEach(device -> device.show(view));
+    screen.show(view, LocalTime.now(clock));
+    return true;
   }
 }

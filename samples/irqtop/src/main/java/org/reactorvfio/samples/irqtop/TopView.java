@@ -8,7 +8,6 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import org.reactorvfio.operations.Irqs;
-import org.reactorvfio.samples.irqtop.VectorTotals.Vector;
 
 /** What a look at the devices comes to, as lines of text. */
 final class TopView {
@@ -22,7 +21,7 @@ final class TopView {
   private final int devices;
   private final Duration interval;
 
-  /** A vector: how often it is signalled in a second, and was since irqtop has looked. */
+  /** A vector: how often it is signalled in a second, and was since it was armed. */
   record Row(String device, Vector vector, double rate, long total) {}
 
   TopView(int devices, Duration interval) {
