@@ -1,5 +1,7 @@
 package org.reactorvfio.bridge;
 
+import static java.util.Objects.requireNonNull;
+
 import io.netty.channel.Channel;
 import io.netty.channel.ChannelOption;
 import io.netty.channel.ServerChannel;
@@ -75,7 +77,13 @@ final class BridgeServer {
     for (Export export : exports.values()) {
       watches.put(export, new Watch(export, sessions, now, stopped.asMono()));
     }
-    this.face = new HttpFace(exports, access, limits, names(), this::connect, watches::get);
+    this.face = new HttpFace(
+        exports,
+        access,
+        limits,
+        names(),
+        this::connect,
+        export -> requireNonNull(watches.get(export)));
   }
 
   Mono<VfioBridge> run() {
