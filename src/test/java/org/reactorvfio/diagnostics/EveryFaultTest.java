@@ -279,6 +279,7 @@ class EveryFaultTest {
         "Interrupts.lend",
         d -> d.interrupts().lend(Irqs.MSI).then(d.interrupts().takeBack(Irqs.MSI)));
     use("Interrupts.takeBack", d -> d.interrupts().takeBack(Irqs.MSI));
+    after("Interrupts.status", d -> msix(d).enable(2), d -> d.interrupts().status());
     after("Interrupts.afterReset", d -> msix(d).enable(2), d -> d.interrupts().afterReset());
     after("Interrupts.close", d -> msix(d).enable(2), d -> d.interrupts().close());
   }

@@ -22,7 +22,6 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.concurrent.TimeUnit;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -381,15 +380,17 @@ class IrqtopTest {
   // ---- as a process
 
   private Process start(ProcessBuilder.Redirect out, String... args) throws IOException {
-    List<String> command = Stream.concat(
-            Stream.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                System.getProperty("java.class.path"),
-                Irqtop.class.getName()),
-            Stream.of(args))
-        .toList();
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    if (Runtime.version().feature() >= 24) {
+      // These warn, on the process's standard error, of native code that is loaded without leave.
+      command.add("--enable-native-access=ALL-UNNAMED");
+    }
+    command.add("-XX:TieredStopAtLevel=1");
+    command.add("-cp");
+    command.add(System.getProperty("java.class.path"));
+    command.add(Irqtop.class.getName());
+    command.addAll(List.of(args));
     ProcessBuilder builder = new ProcessBuilder(command).redirectOutput(out);
     builder.environment().put("IRQTOP_TOKEN", TOKEN);
     return builder.start();
