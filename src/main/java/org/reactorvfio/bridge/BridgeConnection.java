@@ -91,7 +91,7 @@ final class BridgeConnection {
   private Mono<Void> goodbye(WebsocketOutbound out) {
     Refusal why = refusal;
     if (why == null) {
-      return out.sendClose(NORMAL);
+      return out.sendClose(NORMAL, "");
     }
     String reason = String.valueOf(why.getMessage());
     LOG.warn("a connection to {} was closed: {}", export.name(), reason);

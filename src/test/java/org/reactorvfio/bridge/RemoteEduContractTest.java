@@ -15,12 +15,15 @@ class RemoteEduContractTest extends EduContract {
   private VfioDevice owned;
   private VfioBridge bridge;
 
+  protected VfioBridge.Builder builder() {
+    return VfioBridge.builder();
+  }
+
   @Override
   protected VfioTransport transport() {
     if (bridge == null) {
       owned = Vfio.open(EmulatedEdu.create()).block(LIMIT);
-      bridge =
-          VfioBridge.builder().export("edu", owned, Permission.values()).start().block(LIMIT);
+      bridge = builder().export("edu", owned, Permission.values()).start().block(LIMIT);
     }
     return Vfio.remote(bridge.uri()).withToken(bridge.token()).device("edu");
   }

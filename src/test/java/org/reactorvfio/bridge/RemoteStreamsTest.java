@@ -4,15 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.OutputStream;
-import java.net.InetAddress;
-import java.net.ServerSocket;
-import java.net.Socket;
-import java.net.URI;
 import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -38,14 +31,14 @@ class RemoteStreamsTest {
       .build();
   private VfioDevice owned;
   private VfioBridge bridge;
-  private Proxy proxy;
+  private CuttingProxy proxy;
 
   @BeforeEach
   void open() throws IOException {
     owned = Vfio.open(hardware).block(LIMIT);
     owned.config().enableBusMaster().block(LIMIT);
     bridge = VfioBridge.serve(owned).block(LIMIT);
-    proxy = new Proxy(bridge.uri().getPort());
+    proxy = new CuttingProxy(bridge.uri().getPort());
   }
 
   @AfterEach
@@ -172,70 +165,5 @@ class RemoteStreamsTest {
     assertThatThrownBy(
             () -> Vfio.open(here.withToken(bridge.token()).device("none")).block(LIMIT))
         .isInstanceOf(DeviceNotFoundException.class);
-  }
-
-  /** A network that breaks connections on demand. */
-  private static final class Proxy implements AutoCloseable {
-    private final ServerSocket server = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
-    private final List<Socket> sockets = new CopyOnWriteArrayList<>();
-    private final int target;
-
-    Proxy(int target) throws IOException {
-      this.target = target;
-      start(this::accept);
-    }
-
-    URI uri() {
-      return URI.create("http://127.0.0.1:" + server.getLocalPort());
-    }
-
-    private static void start(Runnable work) {
-      Thread thread = new Thread(work, "proxy");
-      thread.setDaemon(true);
-      thread.start();
-    }
-
-    private void accept() {
-      try {
-        while (true) {
-          Socket near = server.accept();
-          Socket far = new Socket(InetAddress.getLoopbackAddress(), target);
-          sockets.add(near);
-          sockets.add(far);
-          start(() -> copy(near, far));
-          start(() -> copy(far, near));
-        }
-      } catch (IOException e) {
-        // Closed.
-      }
-    }
-
-    private static void copy(Socket from, Socket to) {
-      try (from;
-          to) {
-        InputStream in = from.getInputStream();
-        OutputStream out = to.getOutputStream();
-        in.transferTo(out);
-      } catch (IOException e) {
-        // Cut.
-      }
-    }
-
-    void cut() {
-      for (Socket socket : sockets) {
-        try {
-          socket.close();
-        } catch (IOException e) {
-          // As good as closed.
-        }
-      }
-      sockets.clear();
-    }
-
-    @Override
-    public void close() throws IOException {
-      server.close();
-      cut();
-    }
   }
 }

@@ -38,7 +38,7 @@ public final class Bridge {
     Mono<VfioDevice> opening =
         args.length > 0 ? Vfio.open(PciAddress.parse(args[0])) : Vfio.open(EmulatedEdu.create());
     long interrupts =
-        Mono.usingWhen(opening, Bridge::own, VfioDevice::close).block(Duration.ofMinutes(1));
+        Mono.usingWhen(opening, Bridge::own, VfioDevice::close).block(Duration.ofMinutes(5));
     System.out.printf("%d factorials, %d interrupts over the bridge%n", ROUNDS, interrupts);
     if (interrupts != ROUNDS) {
       System.exit(1);
