@@ -137,7 +137,7 @@ class HostileClientsTest {
         "Authorization: the token of the hostile\r\n"
       })
   void withoutATokenThereIsNothing(String header) throws IOException {
-    for (String path : List.of("/v1/devices", "/v1/devices/nic/connect", "/", "/v1/devices/x")) {
+    for (String path : List.of("/v1/devices", "/v1/devices/nic/connect", "/v1", "/v1/devices/x")) {
       String answer = ask("GET " + path, "Host: localhost\r\n" + header, "");
       assertThat(answer).startsWith("HTTP/1.1 401 ").containsIgnoringCase("www-authenticate");
       tellsNothing(answer);

@@ -275,6 +275,7 @@ class EveryFaultTest {
         "Interrupts.armed",
         d -> msix(d).enable(3).then(msix(d).trigger(1)),
         d -> d.interrupts().armed(Irqs.MSIX, 1).take(1));
+    after("Interrupts.status", d -> msix(d).enable(2), d -> d.interrupts().status());
     use(
         "Interrupts.lend",
         d -> d.interrupts().lend(Irqs.MSI).then(d.interrupts().takeBack(Irqs.MSI)));
