@@ -50,6 +50,8 @@ public final class BridgeBenchmark {
 
   /** Runs the rounds and prints the tables. */
   public static void main(String[] args) throws Exception {
+    // What connections have to say is not for the tables.
+    System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "error");
     int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 5;
     String rows = args.length > 1 ? args[1] : ".*";
     new BridgeBenchmark(Pattern.compile(rows)).run(rounds);
