@@ -9,6 +9,7 @@ import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
@@ -26,6 +27,7 @@ import org.reactorvfio.discovery.DeviceChange;
 import org.reactorvfio.discovery.DeviceChange.Kind;
 import org.reactorvfio.discovery.Needs;
 import org.reactorvfio.irq.Interrupt;
+import org.reactorvfio.irq.Vectors;
 import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.region.PciExpressCapability;
 import reactor.test.StepVerifier;
@@ -118,6 +120,40 @@ class HotplugLabTest {
     VfioDevice again = LabDevice.open("VFIO_LAB_IGB", backend);
     assertThat(LabDevice.get(again.config().header()).deviceId()).isEqualTo(0x10c9);
     LabDevice.run(again.close());
+  }
+
+  /** With the card its group goes, and everything that was signalled before has been counted. */
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void countsToTheLastWhenItIsUnplugged(Backend backend) throws Exception {
+    Path group = sysfs().resolve("iommu_group").toRealPath();
+    device = LabDevice.open("VFIO_LAB_IGB", backend);
+    Vectors msix = device.interrupts().msix();
+    LabDevice.run(msix.enable(2));
+    AtomicLong counted = new AtomicLong();
+    AtomicLong slowly = new AtomicLong();
+    CompletableFuture<Void> stream =
+        msix.vector(1).doOnNext(i -> counted.addAndGet(i.count())).then().toFuture();
+    CompletableFuture<Void> slow = msix.all()
+        .limitRate(1)
+        .delayElements(Duration.ofMillis(20))
+        .doOnNext(i -> slowly.addAndGet(i.count()))
+        .then()
+        .toFuture();
+    AtomicLong triggered = new AtomicLong();
+    Monitor.unplug("igb");
+    // Until the library has given the device back.
+    StepVerifier.create(
+            msix.trigger(1).doOnSuccess(done -> triggered.incrementAndGet()).repeat())
+        .expectError(DeviceClosedException.class)
+        .verify(LabDevice.LONG);
+    LabDevice.run(device.onClose());
+    stream.get(30, TimeUnit.SECONDS);
+    slow.get(30, TimeUnit.SECONDS);
+    assertThat(counted).hasValue(triggered.get());
+    assertThat(slowly).hasValue(triggered.get());
+    assertThat(triggered.get()).isPositive();
+    LabDevice.eventually(() -> !Files.exists(group), "the group has gone");
   }
 
   @ParameterizedTest
