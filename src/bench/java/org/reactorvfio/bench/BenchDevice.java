@@ -2,6 +2,7 @@ package org.reactorvfio.bench;
 
 import java.nio.ByteBuffer;
 import java.util.List;
+import org.reactorvfio.kernel.BenchKernel;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.Syscalls;
 import org.reactorvfio.operations.DeviceInfo;
@@ -15,9 +16,10 @@ import org.reactorvfio.operations.RegionInfo;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.publisher.Mono;
 
-/** A device with interrupts and nothing else, which leaves the assigned eventfds to the writer. */
+/** A device with interrupts and a BAR of memory, and nothing else, which leaves the assigned eventfds to the writer. */
 final class BenchDevice implements VfioOperations {
   static final int MSIX_VECTORS = 2048;
+  static final int BAR_SIZE = 4096;
 
   /** The eventfd of each vector of the index that is enabled, as an int array of C. */
   final NativeBuffer eventfds = NativeBuffer.allocate(4 * MSIX_VECTORS);
@@ -87,7 +89,12 @@ final class BenchDevice implements VfioOperations {
 
   @Override
   public Mono<MappedRegion> map(int region, long offset, long size) {
-    return none();
+    return Mono.fromCallable(() -> {
+      int file = Syscalls.memfd("bench", BAR_SIZE);
+      MappedRegion bar = BenchKernel.map(file, BAR_SIZE);
+      Syscalls.close(file);
+      return bar;
+    });
   }
 
   @Override
@@ -116,6 +123,7 @@ final class BenchDevice implements VfioOperations {
   }
 
   private static <T> Mono<T> none() {
-    return Mono.error(new UnsupportedOperationException("this device only has interrupts"));
+    return Mono.error(
+        new UnsupportedOperationException("this device only has interrupts and a BAR"));
   }
 }

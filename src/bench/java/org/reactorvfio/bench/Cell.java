@@ -106,6 +106,23 @@ final class Cell {
         quietBoth, i -> nanos(rounds.get(i), share) / other.nanos(other.rounds.get(i), share));
   }
 
+  /** A percentile in nanoseconds of the quiet rounds' events taken together. */
+  long pooled(double share) {
+    return pool(which(quiet)).percentile(share);
+  }
+
+  /** A percentile of the events of all rounds in which both were quiet, as a multiple of another cell's. */
+  Pool.Interval pooledRatio(Cell other, double share) {
+    BitSet quietBoth = (BitSet) quiet.clone();
+    quietBoth.and(other.quiet);
+    int[] both = which(quietBoth);
+    return Pool.ratio(pool(both), other.pool(both), share);
+  }
+
+  private Pool pool(int[] which) {
+    return new Pool(Arrays.stream(which).mapToObj(i -> rounds.get(i).samples()).toList());
+  }
+
   /** Bytes an event, the worst round. */
   double bytes() {
     return rounds.stream().mapToDouble(Measurement::bytesPerEvent).max().orElseThrow();
@@ -122,10 +139,13 @@ final class Cell {
 
   /** A value of each of the quiet rounds, or of all if there are too few. */
   private Spread spread(BitSet quietRounds, IntToDoubleFunction value) {
-    IntStream which = quietRounds.cardinality() < FEWEST
-        ? IntStream.range(0, rounds.size())
-        : quietRounds.stream();
-    return new Spread(which.mapToDouble(value).toArray());
+    return new Spread(Arrays.stream(which(quietRounds)).mapToDouble(value).toArray());
+  }
+
+  private int[] which(BitSet quietRounds) {
+    return quietRounds.cardinality() < FEWEST
+        ? IntStream.range(0, rounds.size()).toArray()
+        : quietRounds.stream().toArray();
   }
 
   /** The median of the rounds, and their quartiles. */

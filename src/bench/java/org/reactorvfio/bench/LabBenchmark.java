@@ -63,7 +63,6 @@ public final class LabBenchmark {
     int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 5;
     String rows = args.length > 1 ? args[1] : ".*";
     new LabBenchmark(rows).run(rounds);
-    new LabNvme(NVME, OPTIONS, rows).run(Math.min(rounds, 3));
     System.exit(0);
   }
 

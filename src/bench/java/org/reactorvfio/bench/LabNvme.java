@@ -1,6 +1,8 @@
 package org.reactorvfio.bench;
 
 import java.io.IOException;
+import java.lang.management.CompilationMXBean;
+import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -15,21 +17,37 @@ import org.reactorvfio.VfioOptions;
 import org.reactorvfio.bench.Cell.Spread;
 import org.reactorvfio.samples.nvme.NvmeReads;
 
-/** Reads of 4,096 bytes from an NVMe controller by the sample's driver and by src/bench/c/nvme_twin.c, in turn. */
-final class LabNvme {
+/**
+ * Reads of 4,096 bytes from an NVMe controller by the sample's driver and by src/bench/c/nvme_twin.c, in turn, behind a warm-up
+ * that lasts until the JVM's compiler has little left to do. Both run on one and the same processor of the guest, which whoever
+ * starts this has pinned it to. Arguments: the number of rounds; a regular expression for the tables to measure.
+ */
+public final class LabNvme {
   private static final Duration EACH = Duration.ofMillis(300);
 
-  private final String address;
-  private final VfioOptions options;
+  /** The share of the time of a pass that the compiler may take in what counts as steady. */
+  private static final double STEADY = 0.05;
+
+  private static final Duration LONGEST_WARM_UP = Duration.ofSeconds(150);
+
+  private final String address = Objects.requireNonNull(System.getenv("VFIO_LAB_NVME"));
+  private final VfioOptions options = VfioOptions.defaults().withBackend(VfioOptions.Backend.GROUP);
+  private final CompilationMXBean compiler =
+      Objects.requireNonNull(ManagementFactory.getCompilationMXBean());
   private final String wanted;
 
-  LabNvme(String address, VfioOptions options, String wanted) {
-    this.address = address;
-    this.options = options;
+  private LabNvme(String wanted) {
     this.wanted = wanted;
   }
 
-  void run(int rounds) throws Exception {
+  /** Runs the rounds and prints the tables. */
+  public static void main(String[] args) throws Exception {
+    int rounds = args.length > 0 ? Integer.parseInt(args[0]) : 7;
+    new LabNvme(args.length > 1 ? args[1] : ".*").run(rounds);
+    System.exit(0);
+  }
+
+  private void run(int rounds) throws Exception {
     for (boolean polled : new boolean[] {false, true}) {
       if (name(polled).matches(wanted)) {
         compare(polled, rounds);
@@ -45,12 +63,28 @@ final class LabNvme {
     List<Integer> depths = NvmeReads.depths();
     List<double[]> inC = new ArrayList<>();
     List<double[]> inJava = new ArrayList<>();
-    sample(polled); // Warms up.
+    String warmUp = warmUp(polled);
+    long compiled = compiler.getTotalCompilationTime();
+    long begin = System.nanoTime();
     for (int i = 0; i < rounds; i++) {
-      inC.add(twin(polled));
+      // Whoever comes second has a warmer host: they take turns at that, too.
+      if (i % 2 == 0) {
+        inC.add(twin(polled));
+      }
       inJava.add(sample(polled));
+      if (i % 2 != 0) {
+        inC.add(twin(polled));
+      }
     }
-    System.out.println();
+    long millis = Math.max(1, (System.nanoTime() - begin) / 1_000_000);
+    System.out.printf(
+        Locale.ROOT,
+        "%n%s; Java %s, %d rounds behind a warm-up of %s; compiling in %.1f%% of the time%n%n",
+        name(polled),
+        System.getProperty("java.version"),
+        rounds,
+        warmUp,
+        100.0 * (compiler.getTotalCompilationTime() - compiled) / millis);
     System.out.println("| " + name(polled) + ": queue depth | C, reads/s | sample, reads/s | "
         + "sample / C | at least 0.80 |");
     System.out.println("| --- | --- | --- | --- | --- |");
@@ -69,6 +103,22 @@ final class LabNvme {
           ratio.format(1, 2),
           ratio.median() >= 0.8 ? "met" : "missed");
     }
+  }
+
+  /** Runs passes until the compiler had little to do in two in a row. Returns how long that took. */
+  private String warmUp(boolean polled) {
+    long begin = System.nanoTime();
+    long elapsed = 0;
+    int steady = 0;
+    while (steady < 2 && elapsed < LONGEST_WARM_UP.toNanos()) {
+      long compiled = compiler.getTotalCompilationTime();
+      sample(polled);
+      long now = System.nanoTime() - begin;
+      double millis = (now - elapsed) / 1e6;
+      steady = compiler.getTotalCompilationTime() - compiled < STEADY * millis ? steady + 1 : 0;
+      elapsed = now;
+    }
+    return elapsed / 1_000_000_000 + " s" + (steady < 2 ? ", too short" : "");
   }
 
   private static double median(List<double[]> rounds, int depth) {

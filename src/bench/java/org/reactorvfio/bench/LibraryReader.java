@@ -1,13 +1,16 @@
 package org.reactorvfio.bench;
 
+import java.util.Objects;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.LongConsumer;
+import org.jspecify.annotations.Nullable;
 import org.reactivestreams.Subscription;
 import org.reactorvfio.irq.Interrupt;
 import org.reactorvfio.irq.InterruptLoop;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.irq.WaitStrategy;
 import org.reactorvfio.operations.DelegatingOperations;
+import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.operations.VfioOperations;
 import reactor.core.Disposable;
 import reactor.core.Disposables;
@@ -15,7 +18,7 @@ import reactor.core.publisher.BaseSubscriber;
 
 /**
  * The library: MSI-X vectors, each a stream, with unbounded demand or asked for one by one, or all in one stream; with three
- * operators around the device; one vector with several subscribers; or INTx, acknowledged in onNext.
+ * operators around the device; with a mapped register that is written in onNext; one vector with several subscribers; or INTx, acknowledged in onNext.
  */
 final class LibraryReader implements Reader {
   enum Streams {
@@ -24,12 +27,23 @@ final class LibraryReader implements Reader {
     MERGED,
     SHARED,
     OPERATORS,
-    INTX
+    REGISTER,
+    REGISTER_AND_OPERATORS,
+    INTX;
+
+    boolean operators() {
+      return this == OPERATORS || this == REGISTER_AND_OPERATORS;
+    }
+
+    boolean register() {
+      return this == REGISTER || this == REGISTER_AND_OPERATORS;
+    }
   }
 
   private final BenchDevice device = new BenchDevice();
   private final InterruptLoop loop;
   private final Interrupts interrupts;
+  private final @Nullable MappedRegion registers;
   private final Streams streams;
   private final int vectors;
   private final AtomicLong acknowledged = new AtomicLong();
@@ -40,10 +54,12 @@ final class LibraryReader implements Reader {
     this.vectors = vectors;
     this.loop = InterruptLoop.create("bench-loop", strategy);
     VfioOperations operations = device;
-    for (int i = 0; streams == Streams.OPERATORS && i < 3; i++) {
+    for (int i = 0; streams.operators() && i < 3; i++) {
       operations = new DelegatingOperations(operations) {};
     }
     this.interrupts = Interrupts.create(operations, loop).block();
+    this.registers =
+        streams.register() ? operations.map(0, 0, BenchDevice.BAR_SIZE).block() : null;
     if (streams == Streams.INTX) {
       interrupts.intx().enable().block();
     } else {
@@ -75,6 +91,15 @@ final class LibraryReader implements Reader {
               interrupts.msix().vector(i).subscribe(signals -> handler.accept(signals.count())));
         }
       }
+      case REGISTER, REGISTER_AND_OPERATORS -> {
+        MappedRegion bar = Objects.requireNonNull(registers);
+        for (int i = 0; i < vectors; i++) {
+          subscriptions.add(interrupts.msix().vector(i).subscribe(signals -> {
+            bar.set32(0, (int) signals.count());
+            handler.accept(signals.count());
+          }));
+        }
+      }
       case ONE_BY_ONE -> {
         for (int i = 0; i < vectors; i++) {
           subscriptions.add(interrupts.msix().vector(i).subscribeWith(new OneByOne(handler)));
@@ -96,6 +121,9 @@ final class LibraryReader implements Reader {
   public void close() {
     subscriptions.dispose();
     interrupts.close().block();
+    if (registers != null) {
+      registers.close();
+    }
     loop.dispose();
     if (streams == Streams.INTX) {
       long unmasked = device.unmasked();

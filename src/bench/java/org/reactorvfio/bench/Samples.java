@@ -34,6 +34,10 @@ final class Samples {
     return count;
   }
 
+  long get(int i) {
+    return bytes.getLong(i * 8);
+  }
+
   void set(int i, long nanos) {
     bytes.putLong(i * 8, nanos);
   }
