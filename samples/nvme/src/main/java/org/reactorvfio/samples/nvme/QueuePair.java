@@ -30,8 +30,8 @@ final class QueuePair {
   private final int depth;
   private final long limit;
   private final List<DmaBuffer> memory;
-  private final ByteBuffer submissions;
-  private final ByteBuffer completions;
+  final ByteBuffer submissions;
+  final ByteBuffer completions;
   private final ByteBuffer pointers;
   private final MappedRegion registers;
   private final long doorbell;
