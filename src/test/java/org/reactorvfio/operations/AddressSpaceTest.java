@@ -35,6 +35,8 @@ class AddressSpaceTest {
         AddressSpace.builder().allow(0x1000, 0x1fff).allow(-0x1000, -1).build();
     assertThat(space.allowedRanges())
         .containsExactly(new IovaRange(0x1000, 0x1fff), new IovaRange(-0x1000, -1));
+    assertThat(AddressSpace.builder().allow(5, 5).build().allowedRanges())
+        .containsExactly(new IovaRange(5, 5));
     assertThat(space).asString().contains("0x1000-0x1fff");
     assertThatIllegalArgumentException().isThrownBy(() -> AddressSpace.builder().allow(-1, 0));
   }
@@ -87,6 +89,8 @@ class AddressSpaceTest {
         .isThrownBy(() -> DmaMapping.readOnly(ByteBuffer.allocate(64), 0));
     assertThatIllegalArgumentException().isThrownBy(() -> mapping.withFile(-1, 0));
     assertThatIllegalArgumentException().isThrownBy(() -> mapping.withFile(3, -1));
+    assertThat(peer().peer()).isPresent();
+    assertThat(peer()).asString().contains("reads and writes", "a BAR");
     assertThatIllegalStateException().isThrownBy(() -> peer().memory());
     assertThatIllegalStateException().isThrownBy(() -> peer().withFile(3, 0));
     assertThat(peer().size()).isEqualTo(4096);

@@ -78,6 +78,19 @@ class DelegatingOperationsTest {
     }
   }
 
+  @Test
+  void changesNothingByItself() {
+    Mono<Void> call = Mono.empty();
+    VfioOperations lone = (VfioOperations) Proxy.newProxyInstance(
+        VfioOperations.class.getClassLoader(),
+        new Class<?>[] {VfioOperations.class},
+        (proxy, method, arguments) -> method.getReturnType() == boolean.class ? true : call);
+    DelegatingOperations plain = new DelegatingOperations(lone) {};
+    assertThat(plain.core()).isSameAs(lone);
+    assertThat(plain.isolated()).isTrue();
+    assertThat(plain.reset()).isSameAs(call);
+  }
+
   private Object answer(Method method, Object... arguments) throws ReflectiveOperationException {
     try {
       Object answer = method.invoke(operations, arguments);

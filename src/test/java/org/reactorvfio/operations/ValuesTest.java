@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.BitSet;
 import java.util.List;
@@ -15,6 +16,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.reactorvfio.NotSupportedException;
+import reactor.core.publisher.Mono;
+import reactor.test.StepVerifier;
 
 /** What the table's values say of the bits and bytes that they are made of. */
 class ValuesTest {
@@ -39,6 +43,12 @@ class ValuesTest {
     assertThat(region(RegionInfo.FLAG_MMAP, sparse).mappableAreas())
         .containsExactly(new RegionInfo.Area(0x1000, 0x2000), new RegionInfo.Area(0x3000, 0x1000));
     assertThat(region(RegionInfo.FLAG_READ, sparse).mappableAreas()).isEmpty();
+    // As many as it says, whatever follows them.
+    byte[] one = two.clone();
+    structure(4).putInt(0, 1).get(0, one, 0, 4);
+    assertThat(region(RegionInfo.FLAG_MMAP, new Capability(RegionInfo.CAP_SPARSE_MMAP, 1, one))
+            .mappableAreas())
+        .containsExactly(new RegionInfo.Area(0x1000, 0x2000));
     assertThat(region(RegionInfo.FLAG_MMAP).mappableAreas())
         .containsExactly(new RegionInfo.Area(0, 0x4000));
     // Cut short: what is whole. And nothing, if not even the number is there.
@@ -135,7 +145,15 @@ class ValuesTest {
     assertThatThrownBy(() -> pages.isDirty(0x10_8000))
         .isInstanceOf(IndexOutOfBoundsException.class);
     assertThatThrownBy(() -> pages.isDirty(0xf_ffff)).isInstanceOf(IndexOutOfBoundsException.class);
-    assertThat(pages).hasToString("3 dirty pages of 4096 bytes: " + pages.ranges());
+    assertThat(pages.ranges())
+        .containsExactly(
+            new DmaInfo.IovaRange(0x10_1000, 0x10_1fff),
+            new DmaInfo.IovaRange(0x10_3000, 0x10_4fff));
+    assertThat(pages)
+        .hasToString("3 dirty pages of 4096 bytes: [0x101000-0x101fff, 0x103000-0x104fff]");
+    bits.clear();
+    assertThat(pages.count()).isEqualTo(3);
+    assertThat(new DirtyPages(0, 0x1000, 0x1000, bits).ranges()).isEmpty();
   }
 
   @Test
@@ -151,6 +169,89 @@ class ValuesTest {
         .hasToString("Capability[id=1, version=2, 1 bytes]");
     assertThat(one.version()).isEqualTo(2);
     assertThat(one.hashCode()).isNotEqualTo(new Capability(1, 3, new byte[] {3}).hashCode());
+  }
+
+  @Test
+  void anAddressSpacesSmallestPageIsItsLowestBit() {
+    assertThat(new DmaInfo(1L << 30 | 1 << 21 | 1 << 16, List.of(), 1).smallestPage())
+        .isEqualTo(0x1_0000);
+  }
+
+  @Test
+  void interruptRequestsSayWhatTheyWereMadeOf() {
+    int[] eventfds = {5, -1, 7};
+    IrqSet assign = IrqSet.assign(Irqs.MSIX, 2, eventfds);
+    eventfds[0] = 9;
+    expect(assign, Irqs.MSIX, IrqSet.Action.TRIGGER, IrqSet.Data.EVENTFD, 2, 3);
+    assertThat(assign.eventfd(0)).isEqualTo(5);
+    assertThat(assign.eventfd(1)).isEqualTo(-1);
+    assertThat(assign).hasToString("MSI-X TRIGGER/EVENTFD [2, +3) [5, -1, 7]");
+    IrqSet unmask = IrqSet.unmaskBy(Irqs.INTX, 0, 4);
+    expect(unmask, Irqs.INTX, IrqSet.Action.UNMASK, IrqSet.Data.EVENTFD, 0, 1);
+    assertThat(unmask.eventfd(0)).isEqualTo(4);
+    expect(IrqSet.disable(Irqs.MSI), Irqs.MSI, IrqSet.Action.TRIGGER, IrqSet.Data.NONE, 0, 0);
+    boolean[] flags = {true, false};
+    IrqSet where = IrqSet.where(Irqs.MSI, IrqSet.Action.MASK, 3, flags);
+    flags[0] = false;
+    expect(where, Irqs.MSI, IrqSet.Action.MASK, IrqSet.Data.BOOL, 3, 2);
+    assertThat(where.flag(0)).isTrue();
+    assertThat(where.flag(1)).isFalse();
+    assertThat(where).hasToString("MSI MASK/BOOL [3, +2) [true, false]");
+    IrqSet mask = IrqSet.of(7, IrqSet.Action.MASK, 1, 2);
+    assertThat(mask).hasToString("IRQ index 7 MASK/NONE [1, +2)");
+  }
+
+  private static void expect(
+      IrqSet request, int index, IrqSet.Action action, IrqSet.Data data, int start, int count) {
+    assertThat(request.index()).isEqualTo(index);
+    assertThat(request.action()).isEqualTo(action);
+    assertThat(request.data()).isEqualTo(data);
+    assertThat(request.start()).isEqualTo(start);
+    assertThat(request.count()).isEqualTo(count);
+  }
+
+  @Test
+  void interruptRequestsEndWhereIntegersDo() {
+    IrqSet last = IrqSet.of(0, IrqSet.Action.MASK, Integer.MAX_VALUE - 1, 1);
+    assertThat(last.start()).isEqualTo(Integer.MAX_VALUE - 1);
+    assertThat(IrqSet.of(0, IrqSet.Action.MASK, 0, 1).start()).isZero();
+    for (int[] wrong :
+        new int[][] {{-1, 0, 1}, {0, -1, 1}, {0, 0, -1}, {0, Integer.MAX_VALUE, 1}}) {
+      assertThatIllegalArgumentException()
+          .isThrownBy(() -> IrqSet.of(wrong[0], IrqSet.Action.MASK, wrong[1], wrong[2]))
+          .withMessageContainingAll("index", "start", "count");
+    }
+  }
+
+  @Test
+  void mappingsForDma() {
+    ByteBuffer memory = ByteBuffer.allocateDirect(4096);
+    DmaMapping both = DmaMapping.readWrite(memory, 0x1000);
+    assertThat(both.deviceReads()).isTrue();
+    assertThat(both.deviceWrites()).isTrue();
+    assertThat(both).hasToString("DmaMapping[iova=0x1000, size=0x1000, device reads and writes]");
+    DmaMapping read = DmaMapping.readOnly(memory.asReadOnlyBuffer(), 0x2000);
+    assertThat(read.deviceReads()).isTrue();
+    assertThat(read.deviceWrites()).isFalse();
+    assertThat(read).hasToString("DmaMapping[iova=0x2000, size=0x1000, device reads]");
+    DmaMapping write = DmaMapping.writeOnly(memory, 0x3000);
+    assertThat(write.deviceReads()).isFalse();
+    assertThat(write.deviceWrites()).isTrue();
+    assertThat(write).hasToString("DmaMapping[iova=0x3000, size=0x1000, device writes]");
+    assertThatIllegalArgumentException()
+        .isThrownBy(() -> DmaMapping.writeOnly(memory.asReadOnlyBuffer(), 0))
+        .withMessageContaining("read-only");
+    assertThat(both.withFile(0, 0).file()).hasValue(0);
+  }
+
+  @Test
+  void aTransportWithoutSharedAddressSpacesSaysSo() {
+    VfioTransport alone = () -> Mono.error(new AssertionError("not asked for"));
+    StepVerifier.create(alone.open(AddressSpace.create()))
+        .expectErrorSatisfies(e -> assertThat(e)
+            .isInstanceOf(NotSupportedException.class)
+            .hasMessageContaining("address space"))
+        .verify(Duration.ofSeconds(5));
   }
 
   @Test
@@ -208,10 +309,16 @@ class ValuesTest {
   void namesOfNumbers() {
     assertThat(Features.name(0)).isNotBlank().doesNotContain("feature");
     assertThat(Features.name(-1)).isEqualTo("feature -1");
+    assertThat(Features.name(Features.ZPCI_ERROR)).isEqualTo("ZPCI_ERROR");
+    assertThat(Features.name(Features.ZPCI_ERROR + 1)).startsWith("feature ");
     assertThat(Features.name(999)).isEqualTo("feature 999");
+    assertThat(Regions.name(Regions.BAR0)).isEqualTo("BAR0");
     assertThat(Regions.name(Regions.BAR5)).isEqualTo("BAR5");
     assertThat(Regions.name(9)).isEqualTo("region 9");
     assertThat(Regions.name(-1)).isEqualTo("region -1");
+    assertThat(Irqs.name(Irqs.INTX)).isEqualTo("INTx");
+    assertThat(Irqs.name(Irqs.REQ)).isEqualTo("REQ");
+    assertThat(Irqs.name(Irqs.ERR)).isEqualTo("ERR");
   }
 
   @Test
