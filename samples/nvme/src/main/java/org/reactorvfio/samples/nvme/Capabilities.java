@@ -22,4 +22,13 @@ record Capabilities(
         (register >>> 37 & 1) != 0,
         4096L << (register >>> 48 & 0xf));
   }
+
+  /** Fails for a controller that this driver cannot work with. */
+  void requireUsable() {
+    if (!nvmCommands || smallestPage > QueuePair.PAGE || entries < 2) {
+      throw new NvmeException.NotReady(
+          "this driver works with the NVM command set, pages of 4096 bytes and queues of 2 entries and more, which the"
+              + " controller does not have: " + this);
+    }
+  }
 }

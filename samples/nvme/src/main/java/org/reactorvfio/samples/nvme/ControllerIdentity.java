@@ -34,10 +34,17 @@ record ControllerIdentity(
         text(data, 24, 40),
         text(data, 64, 8),
         data.getInt(80),
-        data.get(77),
+        Byte.toUnsignedInt(data.get(77)),
         Byte.toUnsignedInt(data.get(258)) + 1,
         data.getInt(516),
         (data.get(525) & 1) != 0);
+  }
+
+  /** The most bytes of one command, at most what this driver's lists of pages hold. */
+  int largestTransfer(long smallestPage) {
+    return transferShift == 0 || transferShift >= Integer.SIZE
+        ? QueuePair.LARGEST_TRANSFER
+        : (int) Math.min(smallestPage << transferShift, QueuePair.LARGEST_TRANSFER);
   }
 
   private static String text(ByteBuffer data, int offset, int length) {

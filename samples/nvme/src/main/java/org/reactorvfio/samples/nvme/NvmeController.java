@@ -142,7 +142,7 @@ final class NvmeController {
         .bar(0)
         .read64(CAPABILITIES)
         .map(Capabilities::decode)
-        .doOnNext(NvmeController::requireUsable)
+        .doOnNext(Capabilities::requireUsable)
         .flatMap(capabilities -> map(device, options, capabilities)
             .flatMap(registers -> allocate(device, options, capabilities, registers)))
         .flatMap(nvme -> nvme.reset()
@@ -151,17 +151,9 @@ final class NvmeController {
             .onErrorResume(e -> nvme.close().onErrorComplete().then(Mono.error(e))));
   }
 
-  private static void requireUsable(Capabilities capabilities) {
-    if (!capabilities.nvmCommands() || capabilities.smallestPage() > QueuePair.PAGE) {
-      throw new NvmeException.NotReady(
-          "this driver works with the NVM command set and pages of 4096 bytes, which the controller does not have: "
-              + capabilities);
-    }
-  }
-
   private static Mono<MappedRegion> map(
       VfioDevice device, Options options, Capabilities capabilities) {
-    int size = DOORBELLS + 2 * (options.pairs() + 1) * capabilities.doorbellStride();
+    long size = DOORBELLS + 2L * (options.pairs() + 1) * capabilities.doorbellStride();
     return device.bar(0).map(0, (size + 4095) & -4096);
   }
 
@@ -425,19 +417,10 @@ final class NvmeController {
     return Command.admin(toAdmin, Command.IDENTIFY, 0, scratch.iova(), 1, 0)
         .doOnNext(done -> {
           controller = ControllerIdentity.decode(data);
-          long largest = capabilities.smallestPage() << controller.transferShift();
-          largestTransfer = controller.transferShift() == 0
-              ? QueuePair.LARGEST_TRANSFER
-              : (int) Math.min(largest, QueuePair.LARGEST_TRANSFER);
+          largestTransfer = controller.largestTransfer(capabilities.smallestPage());
         })
         .then(Command.admin(toAdmin, Command.IDENTIFY, NAMESPACE, scratch.iova(), 0, 0))
-        .doOnNext(done -> {
-          namespace = NamespaceIdentity.decode(data);
-          if (namespace.blocks() == 0 || namespace.metadata() != 0) {
-            throw new NvmeException.NotReady(
-                "this driver needs a namespace 1 without metadata, which is not " + namespace);
-          }
-        })
+        .doOnNext(done -> namespace = NamespaceIdentity.decode(data))
         .then();
   }
 
