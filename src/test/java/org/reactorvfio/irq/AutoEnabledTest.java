@@ -112,6 +112,49 @@ class AutoEnabledTest extends InterruptTestBase {
   }
 
   @Test
+  void whatIsEnabledUnderALeaseOutlivesIt() {
+    open(TestOperations.msix(8), TestOperations.msi(1));
+    Recorder one = subscribe(1);
+    run(interrupts.msix().enable(2));
+    one.cancel();
+    settle();
+    settle();
+    assertThat(device.hasTrigger(Irqs.MSIX, 0)).isTrue();
+    assertThat(device.hasTrigger(Irqs.MSIX, 1)).isTrue();
+  }
+
+  @Test
+  void whatWasDisarmedIsNoLongerArmedOnPurpose() {
+    open(TestOperations.msix(8), TestOperations.msi(1));
+    run(interrupts.msix().enable(2));
+    run(interrupts.msix().disarm(1));
+    subscribe(1).cancel();
+    gone(true, 1);
+    assertThat(device.hasTrigger(Irqs.MSIX, 0)).isTrue();
+  }
+
+  @Test
+  void theFirstVectorBehindWhatIsReservedHasTheSetGrow() {
+    open(TestOperations.fixedMsix(8), TestOperations.msi(1));
+    run(interrupts.msix().reserve(3));
+    Recorder three = subscribe(3);
+    device.signal(Irqs.MSIX, 3, 1);
+    eventually(() -> three.sum() == 1, "it is served");
+    three.cancel();
+    gone(true, 3);
+  }
+
+  @Test
+  void asManyAsItsNumberAreTooFewForAVector() {
+    open(TestOperations.fixedMsix(8), TestOperations.msi(1));
+    device.answerNext(TestOperations::isRemoval, 2);
+    StepVerifier.create(interrupts.msix().autoEnabled(2))
+        .expectError(InsufficientVectorsException.class)
+        .verify(LIMIT);
+    run(interrupts.msi().enable(1));
+  }
+
+  @Test
   void disablingUnderALeaseCompletesItsStream() {
     open(TestOperations.msix(8), TestOperations.msi(1));
     Recorder one = subscribe(1);

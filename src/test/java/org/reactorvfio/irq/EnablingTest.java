@@ -138,6 +138,65 @@ class EnablingTest extends InterruptTestBase {
   }
 
   @Test
+  void vectorsAreFiredUpToTheLastAndNoFurther() {
+    open(TestOperations.msix(4));
+    Vectors msix = interrupts.msix();
+    run(msix.enable(4));
+    run(msix.trigger(3, 1));
+    run(msix.trigger(0, 4));
+    StepVerifier.create(msix.vector(3).map(Interrupt::count))
+        .expectNext(2L)
+        .thenCancel()
+        .verify(LIMIT);
+    int requests = device.requests.size();
+    failure(msix.trigger(0, 0), IllegalArgumentException.class);
+    assertThat(failure(msix.trigger(2, 3), IllegalArgumentException.class))
+        .hasMessage("MSI-X vector 4 is not in 0..3 of test:00.0");
+    assertThat(device.requests).hasSize(requests);
+  }
+
+  @Test
+  void tooFewVectorsForALaterOneSayHowManyWereNeeded() {
+    open(TestOperations.msix(8));
+    run(interrupts.msix().enable(2));
+    device.answerNext(TestOperations::isAssignment, 5);
+    InsufficientVectorsException e =
+        failure(interrupts.msix().arm(6), InsufficientVectorsException.class);
+    assertThat(e.requested()).isEqualTo(7);
+    assertThat(e.available()).isEqualTo(5);
+    streamIsAlive(1);
+  }
+
+  @Test
+  void allThatIsReservedIsEnabledByOneRequest() {
+    open(TestOperations.fixedMsix(4));
+    run(interrupts.msix().reserve(4));
+    run(interrupts.msix().enable(4));
+    assertThat(device.requests).hasSize(2);
+    streamIsAlive(3);
+  }
+
+  @Test
+  void aSetShrinksToItsHighestArmedVectorAndNoFurther() {
+    open(TestOperations.fixedMsix(8));
+    run(interrupts.msix().enable(4));
+    assertThat(failure(interrupts.msix().rearm(3), IllegalArgumentException.class))
+        .hasMessageContaining("vector 3 is armed");
+    run(interrupts.msix().rearm(4));
+    streamIsAlive(3);
+  }
+
+  @Test
+  void whatHasGrownIsPutBackAsItHasGrown() {
+    open(TestOperations.msix(8));
+    run(interrupts.msix().reserve(1));
+    run(interrupts.msix().arm(3));
+    device.failNext(r -> r.count() == 8, Errno.ENOMEM);
+    failure(interrupts.msix().rearm(8), VfioException.class);
+    streamIsAlive(3);
+  }
+
+  @Test
   void armingBeforeEnablingIsAnError() {
     open(TestOperations.msix(8));
     failure(interrupts.msix().arm(1), IllegalStateException.class);
