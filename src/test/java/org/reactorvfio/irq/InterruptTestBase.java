@@ -17,7 +17,7 @@ import reactor.test.StepVerifier;
 
 /** A device of the test's own on a loop of its own; whatever a test does, no descriptor and no thread may be left behind. */
 abstract class InterruptTestBase {
-  static final Duration LIMIT = Duration.ofSeconds(10);
+  static final Duration LIMIT = Duration.ofSeconds(Integer.getInteger("test.limit", 10));
 
   private static final AtomicInteger NUMBER = new AtomicInteger();
 

@@ -89,6 +89,7 @@ class MergedStreamTest extends InterruptTestBase {
     for (int i = 0; i < 100; i++) {
       Recorder all = new Recorder(1);
       msix.all().subscribe(all);
+      assertThat(((VectorSet) msix).mergedStreams()).isOne();
       all.cancel();
     }
     assertThat(((VectorSet) msix).mergedStreams()).isZero();

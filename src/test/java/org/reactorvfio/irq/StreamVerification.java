@@ -19,7 +19,7 @@ import reactor.core.scheduler.Schedulers;
  * is closed behind the last one. Run by {@link ReactiveStreamsTckTest}.
  */
 abstract class StreamVerification extends PublisherVerification<Interrupt> {
-  static final Duration LIMIT = Duration.ofSeconds(10);
+  static final Duration LIMIT = Duration.ofSeconds(Integer.getInteger("test.limit", 10));
 
   private final List<Runnable> cleanUp = new ArrayList<>();
 

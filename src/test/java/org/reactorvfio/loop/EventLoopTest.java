@@ -25,7 +25,7 @@ import org.reactorvfio.linux.TestEventFds;
 
 /** The loop's thread, its tasks and its sources, without any interrupts. */
 class EventLoopTest {
-  private static final Duration LIMIT = Duration.ofSeconds(10);
+  private static final Duration LIMIT = Duration.ofSeconds(Integer.getInteger("test.limit", 10));
 
   private long eventfds;
   private long polls;

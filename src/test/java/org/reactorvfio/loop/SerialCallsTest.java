@@ -24,7 +24,7 @@ import reactor.util.context.Context;
 
 /** Calls of one device: one at a time, in order, whatever one of them or its subscriber does. */
 class SerialCallsTest {
-  private static final Duration LIMIT = Duration.ofSeconds(10);
+  private static final Duration LIMIT = Duration.ofSeconds(Integer.getInteger("test.limit", 10));
 
   private final SerialCalls calls = new SerialCalls();
 
