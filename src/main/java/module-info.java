@@ -5,6 +5,12 @@ module org.reactorvfio {
   requires com.sun.jna;
   requires static transitive org.jspecify;
   requires static reactor.blockhound;
+  requires static jdk.jfr;
+
+  // The package micrometer alone.
+  requires static transitive micrometer.core;
+  requires static transitive micrometer.observation;
+  requires static micrometer.commons;
 
   // The bridge alone.
   requires static com.fasterxml.jackson.core;
@@ -25,6 +31,7 @@ module org.reactorvfio {
   exports org.reactorvfio.dma;
   exports org.reactorvfio.emulation;
   exports org.reactorvfio.irq;
+  exports org.reactorvfio.micrometer;
   exports org.reactorvfio.migration;
   exports org.reactorvfio.operations;
   exports org.reactorvfio.power;

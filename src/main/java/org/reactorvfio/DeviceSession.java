@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
+import org.reactorvfio.loop.FlightRecorder;
 import org.reactorvfio.operations.DelegatingOperations;
 import org.reactorvfio.operations.DmaMapping;
 import org.reactorvfio.operations.MappedRegion;
@@ -31,7 +32,9 @@ final class DeviceSession extends DelegatingOperations {
 
   @Override
   protected <T> Mono<T> around(Operation operation, Mono<T> call, Object... arguments) {
-    return operation == Operation.CLOSE ? call : watched(call);
+    Mono<T> recorded =
+        FlightRecorder.PRESENT ? OperationEvent.around(name(), operation, call) : call;
+    return operation == Operation.CLOSE ? recorded : watched(recorded);
   }
 
   @Override

@@ -5,7 +5,9 @@ import java.util.Optional;
 import java.util.UUID;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
+import org.reactorvfio.census.OpenDevices;
 import org.reactorvfio.dma.DmaSpace;
+import org.reactorvfio.irq.InterruptLoop;
 import org.reactorvfio.irq.Interrupts;
 import org.reactorvfio.migration.Migration;
 import org.reactorvfio.operations.DeviceInfo;
@@ -51,6 +53,7 @@ public final class VfioDevice {
   private final AtomicBoolean lost = new AtomicBoolean();
   private final Sinks.Empty<Void> closed = Sinks.empty();
   private final Mono<Void> close = Mono.defer(this::tearDown).cache();
+  private boolean ended;
 
   private VfioDevice(
       DeviceSession session,
@@ -86,7 +89,7 @@ public final class VfioDevice {
         })
         .doOnNext(device -> {
           opening.opened(device);
-          OpenDevices.add(device);
+          device.began(options.loop());
           device.watchForLoss();
           if (options.releaseOnRequest()) {
             device.releaseOnRequest();
@@ -502,7 +505,15 @@ public final class VfioDevice {
         .doFinally(end -> ended());
   }
 
+  /** A device that is lost while it is given to whoever opened it may have ended before it began. */
+  private synchronized void began(InterruptLoop loop) {
+    if (!ended) {
+      OpenDevices.add(this, loop);
+    }
+  }
+
   private synchronized void ended() {
+    ended = true;
     OpenDevices.remove(this);
     closed.tryEmitEmpty();
     resets.tryEmitComplete();

@@ -83,6 +83,7 @@ class ArchitectureTest {
             ROOT + ".irq..",
             ROOT + ".loop..",
             ROOT + ".kernel..",
+            ROOT + ".census..",
             ROOT + ".emulation..",
             ROOT + ".diagnostics..",
             ROOT + ".dma..",

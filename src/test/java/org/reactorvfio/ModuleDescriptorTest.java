@@ -16,8 +16,11 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 class ModuleDescriptorTest {
-  private static final Set<String> INTERNAL =
-      Set.of("org.reactorvfio.linux", "org.reactorvfio.loop", "org.reactorvfio.kernel");
+  private static final Set<String> INTERNAL = Set.of(
+      "org.reactorvfio.census",
+      "org.reactorvfio.linux",
+      "org.reactorvfio.loop",
+      "org.reactorvfio.kernel");
 
   /** What only the bridge needs. */
   private static final Set<String> BRIDGE = Set.of(
@@ -50,7 +53,13 @@ class ModuleDescriptorTest {
         .filteredOn(requires -> requires.modifiers().contains(Requires.Modifier.STATIC))
         .extracting(Requires::name)
         .filteredOn(name -> !BRIDGE.contains(name))
-        .containsExactlyInAnyOrder("org.jspecify", "reactor.blockhound");
+        .containsExactlyInAnyOrder(
+            "org.jspecify",
+            "reactor.blockhound",
+            "jdk.jfr",
+            "micrometer.core",
+            "micrometer.observation",
+            "micrometer.commons");
     assertThat(descriptor.requires())
         .filteredOn(requires -> BRIDGE.contains(requires.name()))
         .hasSameSizeAs(BRIDGE)

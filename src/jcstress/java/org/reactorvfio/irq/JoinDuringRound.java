@@ -21,12 +21,13 @@ public class JoinDuringRound {
   private static final CoreSubscriber<Interrupt> SUBSCRIBER = new BaseSubscriber<>() {};
 
   private final EventLoop loop = Handover.loop();
-  private final VectorSource vector = new VectorSource(loop, 0, 0, PendingSignals.SIGNALS.get()) {
-    @Override
-    boolean held() {
-      return false;
-    }
-  };
+  private final VectorSource vector =
+      new VectorSource(loop, 0, 0, PendingSignals.SIGNALS.get(), null, new InterruptTally()) {
+        @Override
+        boolean held() {
+          return false;
+        }
+      };
   private final InterruptSubscription<Interrupt> one = subscription();
   private final InterruptSubscription<Interrupt> other = subscription();
 

@@ -88,7 +88,7 @@ final class PendingSignals implements CoreSubscriber<Interrupt> {
     private boolean filled;
 
     Vector(EventLoop loop, int vector, EventFd eventFd) {
-      super(loop, 0, vector, eventFd);
+      super(loop, 0, vector, eventFd, null, new InterruptTally());
     }
 
     void fill(EventFd eventFd) {

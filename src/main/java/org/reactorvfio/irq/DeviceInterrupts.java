@@ -176,6 +176,11 @@ final class DeviceInterrupts implements Interrupts {
   }
 
   @Override
+  public InterruptCounts counts(int index) {
+    return set(index).counts();
+  }
+
+  @Override
   public void lost(Throwable cause) {
     lost = true;
     if (terminated == null) {

@@ -38,6 +38,24 @@ public final class InterruptLoop implements Disposable {
     return new InterruptLoop(new EventLoop(name, strategy.spinNanos()));
   }
 
+  /**
+   * Returns the loop's name.
+   *
+   * @return the name of its thread
+   */
+  public String name() {
+    return loop.name();
+  }
+
+  /**
+   * Tells what the loop has done. Costs nothing but this call: the numbers are counted in any case.
+   *
+   * @return the counts by now
+   */
+  public LoopCounts counts() {
+    return new LoopCounts(loop.wakeups(), loop.ready());
+  }
+
   EventLoop eventLoop() {
     return loop;
   }

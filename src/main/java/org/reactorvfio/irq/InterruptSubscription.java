@@ -193,7 +193,7 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
         break;
       }
       VectorSource vector = cursor.vector;
-      if (cursor.pending() == 0 && vector.parked() && vector.take()) {
+      if (cursor.pending() == 0 && vector.parked() && vector.takeParked()) {
         // For the other subscribers; this one's turn has come, so it is not queued again.
         cursor.queued = true;
         vector.deliver();
@@ -213,9 +213,10 @@ final class InterruptSubscription<T extends Interrupt> extends LoopTask implemen
   private void emit(Cursor cursor) {
     VectorSource vector = cursor.vector;
     long position = vector.taken();
-    Interrupt element = vector.element(cursor, position - cursor.position);
+    long count = position - cursor.position;
+    Interrupt element = vector.element(cursor, count);
     cursor.position = position;
-    vector.delivered(position);
+    vector.delivered(position, count, ended);
     if (requested != Long.MAX_VALUE) {
       REQUESTED.decrementAndGet(this);
     }

@@ -164,6 +164,16 @@ public interface Interrupts {
   Mono<List<VectorStatus>> status();
 
   /**
+   * Tells what has happened to the vectors of an index. Costs nothing but this call: the numbers are
+   * counted in any case, over all armings, where {@link #status()} looks at each vector that is armed now.
+   *
+   * @param index the interrupt index; see {@link org.reactorvfio.operations.Irqs}
+   * @return the counts by now; they stay when the device is closed
+   * @throws IndexOutOfBoundsException if there is no such index
+   */
+  InterruptCounts counts(int index);
+
+  /**
    * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.
    *
    * @param cause what the streams fail with

@@ -128,7 +128,7 @@ final class IntxLine extends VectorSet implements Intx {
     private volatile boolean lineClosed;
 
     Source(EventLoop loop, EventFd eventFd) {
-      super(loop, info().index(), 0, eventFd, device.demand());
+      super(loop, info().index(), 0, eventFd, device.demand(), tally());
     }
 
     @Override

@@ -55,6 +55,9 @@ class VectorSet implements Vectors {
   private final int[] leases;
   private boolean enabledByLease;
 
+  /** What happens to the vectors, over all their armings. */
+  private final InterruptTally tally = new InterruptTally();
+
   /** Whether the device has refused to disable the index: then it may still be enabled there. */
   private boolean stuck;
 
@@ -667,7 +670,22 @@ class VectorSet implements Vectors {
   // ---- what INTx does otherwise
 
   VectorSource newSource(EventLoop loop, int vector, EventFd eventFd) {
-    return new VectorSource(loop, info.index(), vector, eventFd, device.demand());
+    return new VectorSource(loop, info.index(), vector, eventFd, device.demand(), tally);
+  }
+
+  final InterruptTally tally() {
+    return tally;
+  }
+
+  /** What has happened so far. Any thread. */
+  final InterruptCounts counts() {
+    int now = 0;
+    for (int i = 0; i < armed.length(); i++) {
+      if (armed.get(i) != null) {
+        now++;
+      }
+    }
+    return tally.counts(info.count(), now);
   }
 
   /** What follows the enabling of a vector. */

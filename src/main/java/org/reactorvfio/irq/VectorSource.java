@@ -27,6 +27,7 @@ class VectorSource extends EventSource {
   final int vector;
   private final EventFd eventFd;
   private final @Nullable IrqDemand demand;
+  private final InterruptTally tally;
   private final @Nullable Interrupt[] elements = new Interrupt[CACHED_COUNTS + 1];
 
   /** Subscribers on their way in, newest first. Any thread. */
@@ -38,12 +39,25 @@ class VectorSource extends EventSource {
   private long taken;
   private long delivered;
   private boolean parked = true;
+
+  /** Whether the vector is parked because its subscribers, of which there are some, have no demand; and whether that was counted. */
+  private boolean starved;
+
+  private boolean stalled;
+
   private boolean closed;
   private @Nullable Throwable failure;
 
-  VectorSource(EventLoop loop, int index, int vector, EventFd eventFd, @Nullable IrqDemand demand) {
+  VectorSource(
+      EventLoop loop,
+      int index,
+      int vector,
+      EventFd eventFd,
+      @Nullable IrqDemand demand,
+      InterruptTally tally) {
     super(eventFd.fd());
     this.demand = demand;
+    this.tally = tally;
     this.loop = loop;
     this.index = index;
     this.vector = vector;
@@ -98,6 +112,10 @@ class VectorSource extends EventSource {
         }
       }
     } else {
+      starve();
+      if (starved) {
+        stall();
+      }
       park();
     }
   }
@@ -142,8 +160,13 @@ class VectorSource extends EventSource {
   protected final void counted(long count) {
     if (count > 0) {
       admit();
-      taken += count;
+      add(count);
     }
+  }
+
+  private void add(long count) {
+    taken += count;
+    tally.taken(count);
   }
 
   @Override
@@ -173,9 +196,35 @@ class VectorSource extends EventSource {
     }
     // Who subscribed before a signal has a part in it, even if the loop comes to the signal first.
     admit();
-    taken += count;
+    add(count);
     onTaken(cursors);
     return true;
+  }
+
+  /** Takes, for a subscriber that has come back with demand, what a parked vector holds. Returns whether there was something. */
+  final boolean takeParked() {
+    boolean found = take();
+    if (found && starved) {
+      stall();
+      fed();
+    }
+    return found;
+  }
+
+  private void starve() {
+    starved = starved || (cursors.length > 0 && !held());
+  }
+
+  private void stall() {
+    if (!stalled) {
+      stalled = true;
+      tally.stalled();
+    }
+  }
+
+  private void fed() {
+    starved = false;
+    stalled = false;
   }
 
   /** Something was taken, for these subscribers. */
@@ -188,10 +237,20 @@ class VectorSource extends EventSource {
     }
   }
 
-  /** Remembers how far any subscriber has got: the first of the next ones starts there, so that nothing is lost between. */
-  final void delivered(long position) {
+  /**
+   * Remembers how far any subscriber has got: the first of the next ones starts there, so that nothing is lost between.
+   *
+   * @param count how many signals that one was told of
+   * @param late whether the subscription has ended, and this is any thread
+   */
+  final void delivered(long position, long count, boolean late) {
     if (position > delivered) {
       delivered = position;
+    }
+    if (late) {
+      tally.deliveredLate(count);
+    } else {
+      tally.delivered(count);
     }
   }
 
@@ -202,9 +261,11 @@ class VectorSource extends EventSource {
     }
     if (wanted()) {
       parked = false;
+      fed();
       loop.arm(this);
       tell(true);
     } else {
+      starve();
       for (Cursor cursor : cursors) {
         cursor.subscription.enqueue(cursor);
       }
@@ -240,6 +301,9 @@ class VectorSource extends EventSource {
   private void welcome() {
     if (admit()) {
       deliver();
+      if (parked && !closed && !wanted()) {
+        starve();
+      }
     }
   }
 
@@ -309,6 +373,7 @@ class VectorSource extends EventSource {
     subscription.adopt(cursor);
     cursors = Arrays.copyOf(cursors, cursors.length + 1);
     cursors[cursors.length - 1] = cursor;
+    tally.subscribers(1);
     return true;
   }
 
@@ -320,6 +385,10 @@ class VectorSource extends EventSource {
         System.arraycopy(cursors, 0, fewer, 0, i);
         System.arraycopy(cursors, i + 1, fewer, i, fewer.length - i);
         cursors = fewer;
+        tally.subscribers(-1);
+        if (fewer.length == 0) {
+          fed();
+        }
         break;
       }
     }
@@ -339,7 +408,7 @@ class VectorSource extends EventSource {
     loop.deregister(this);
     long count = eventFd.take();
     if (count > 0) {
-      taken += count;
+      add(count);
     }
     onClose();
     tell(false);
@@ -347,6 +416,7 @@ class VectorSource extends EventSource {
     parked = false;
     Cursor[] last = cursors;
     cursors = NONE;
+    tally.subscribers(-last.length);
     for (Cursor cursor : last) {
       cursor.subscription.closed(cursor, cause);
     }

@@ -1,6 +1,7 @@
 package org.reactorvfio.kernel;
 
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.reactorvfio.linux.Held;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
 import org.reactorvfio.linux.Syscalls;
@@ -23,7 +24,7 @@ final class Fd {
 
   /** Takes over a descriptor that the kernel has just made. */
   static Fd adopt(int number) {
-    return new Fd(number);
+    return new Fd(Held.opened(number));
   }
 
   /** Makes a descriptor of our own out of somebody else's. */

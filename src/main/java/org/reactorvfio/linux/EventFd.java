@@ -33,7 +33,7 @@ public final class EventFd {
 
   /** Creates an eventfd with count 0. */
   public static EventFd create() throws LinuxException {
-    int fd = Syscalls.result(LibC.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    int fd = Held.opened(Syscalls.result(LibC.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
     if (fd < 0) {
       throw new LinuxException("eventfd", -fd);
     }
@@ -115,6 +115,6 @@ public final class EventFd {
 
   /** Closes the descriptor; closing an eventfd does not block. */
   public void close() {
-    LibC.close(fd);
+    Held.close(fd);
   }
 }

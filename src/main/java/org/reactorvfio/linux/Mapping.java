@@ -56,6 +56,7 @@ public final class Mapping {
     if (address < 0 && address > -4096) {
       throw new LinuxException("mmap", (int) -address);
     }
+    Held.mapped(length);
     return new Mapping(new Range(address, length, writable, replacement));
   }
 
@@ -131,10 +132,14 @@ public final class Mapping {
         released = false;
         throw new IllegalStateException(new LinuxException("mmap", (int) -replaced));
       }
+      Held.unmapped(length);
     }
 
     @Override
     public void run() {
+      if (!released) {
+        Held.unmapped(length);
+      }
       // Cannot fail: the range is whole, ours, and splits no other mapping.
       Syscalls.munmap(address, length);
     }

@@ -40,7 +40,7 @@ public final class PollSet {
    * @param capacity how many events one wait may bring
    */
   public static PollSet create(int capacity) throws LinuxException {
-    int fd = Syscalls.result(LibC.epoll_create1(EPOLL_CLOEXEC));
+    int fd = Held.opened(Syscalls.result(LibC.epoll_create1(EPOLL_CLOEXEC)));
     if (fd < 0) {
       throw new LinuxException("epoll_create1", -fd);
     }
@@ -91,6 +91,6 @@ public final class PollSet {
 
   /** Closes the set, which does not block. */
   public void close() {
-    LibC.close(fd);
+    Held.close(fd);
   }
 }

@@ -121,13 +121,14 @@ public final class ReadBatch {
    */
   public static @Nullable ReadBatch create(int capacity) {
     NativeBuffer params = NativeBuffer.allocate(PARAMS_SIZE);
-    int fd = (int) DirectCalls.syscall(SYS_IO_URING_SETUP, capacity, params.address(), 0, 0, 0, 0);
+    int fd = Held.opened(
+        (int) DirectCalls.syscall(SYS_IO_URING_SETUP, capacity, params.address(), 0, 0, 0, 0));
     Reference.reachabilityFence(params);
     if (fd < 0) {
       return null;
     }
     if ((params.bytes().getInt(PARAMS_FEATURES) & FEATURE_OF_5_11) == 0) {
-      LibC.close(fd);
+      Held.close(fd);
       return null;
     }
     int ringsSize = ringsSize(params.bytes());
@@ -137,7 +138,7 @@ public final class ReadBatch {
       if (rings >= 0) {
         LibC.munmap(rings, ringsSize);
       }
-      LibC.close(fd);
+      Held.close(fd);
       return null;
     }
     return new ReadBatch(fd, capacity, params, rings, requests);
@@ -239,7 +240,7 @@ public final class ReadBatch {
   public void close() {
     LibC.munmap(ringsAddress, rings.capacity());
     LibC.munmap(requestsAddress, requests.capacity());
-    LibC.close(fd);
+    Held.close(fd);
     Reference.reachabilityFence(words);
   }
 }

@@ -62,17 +62,17 @@ public final class Syscalls {
       fd = result(LibC.open(name.address(), flags | O_CLOEXEC, 0));
     } while (fd == -Errno.EINTR);
     Reference.reachabilityFence(name);
-    return fd;
+    return Held.opened(fd);
   }
 
   /** Closes a descriptor. Never restarted: after EINTR Linux has closed it. */
   public static int close(int fd) {
-    return result(LibC.close(fd));
+    return Held.close(fd);
   }
 
   /** Duplicates a descriptor, close-on-exec. Returns the new one. */
   public static int duplicate(int fd) {
-    return result(LibC.fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    return Held.opened(result(LibC.fcntl(fd, F_DUPFD_CLOEXEC, 0)));
   }
 
   /** Makes reads and writes of a descriptor return at once. Returns 0 or -errno. */
@@ -170,7 +170,7 @@ public final class Syscalls {
 
   private static int memfd(String name, long size, int flags) {
     NativeBuffer text = NativeBuffer.string(name);
-    int fd = result(LibC.memfd_create(text.address(), MFD_CLOEXEC | flags));
+    int fd = Held.opened(result(LibC.memfd_create(text.address(), MFD_CLOEXEC | flags)));
     Reference.reachabilityFence(text);
     if (fd >= 0) {
       int rc = result(LibC.ftruncate(fd, size));

@@ -1,5 +1,7 @@
 package org.reactorvfio.loop;
 
+import java.lang.invoke.MethodHandles;
+import java.lang.invoke.VarHandle;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -47,8 +49,15 @@ public class EventLoop implements Disposable {
   private static final int SLEEPING = 1;
   private static final int WOKEN = 2;
 
+  private static final VarHandle WAKEUPS = counter("wakeups");
+  private static final VarHandle READY = counter("ready");
+
   private final String name;
   private final long spinNanos;
+
+  // Written by the loop's thread alone, read by any.
+  private long wakeups;
+  private long ready;
 
   private final AtomicReference<@Nullable LoopTask> tasks = new AtomicReference<>();
 
@@ -70,6 +79,29 @@ public class EventLoop implements Disposable {
   public EventLoop(String name, long spinNanos) {
     this.name = name;
     this.spinNanos = spinNanos;
+  }
+
+  private static VarHandle counter(String field) {
+    try {
+      return MethodHandles.lookup().findVarHandle(EventLoop.class, field, long.class);
+    } catch (ReflectiveOperationException e) {
+      throw new ExceptionInInitializerError(e);
+    }
+  }
+
+  /** The name of the loop's thread. */
+  public final String name() {
+    return name;
+  }
+
+  /** How often the loop found something ready so far. Any thread. */
+  public final long wakeups() {
+    return (long) WAKEUPS.getOpaque(this);
+  }
+
+  /** How many sources were ready then, in all. Any thread. */
+  public final long ready() {
+    return (long) READY.getOpaque(this);
   }
 
   /**
@@ -343,6 +375,7 @@ public class EventLoop implements Disposable {
     }
     EventSource source = find(table, key);
     if (source != null) {
+      self.ready++;
       try {
         source.onReady();
         if (alone) {
@@ -386,6 +419,7 @@ public class EventLoop implements Disposable {
       if (eventFd != null) {
         together[i - from] = source;
         batch.add(eventFd);
+        self.ready++;
       }
     }
     batch.read();
@@ -431,6 +465,13 @@ public class EventLoop implements Disposable {
     private @Nullable ReadBatch batch;
 
     private boolean noBatch;
+
+    /** How many sources were ready since the last wakeup was counted. */
+    private int ready;
+
+    /** The wait that a flight recording is to know of. */
+    private @Nullable LoopWakeup waiting;
+
     private final @Nullable EventSource[] together = new EventSource[READS];
 
     Worker(String name) throws LinuxException {
@@ -457,9 +498,14 @@ public class EventLoop implements Disposable {
       do {
         boolean spin =
             spinNanos == Long.MAX_VALUE || (spinNanos > 0 && System.nanoTime() - spinUntil < 0);
+        if (FlightRecorder.PRESENT && waiting == null && LoopWakeup.wanted()) {
+          waiting = LoopWakeup.start();
+        }
         int events = spin ? spin() : sleep();
         if (events > 0) {
+          awake(events);
           dispatch(this, events);
+          count();
           if (spinNanos > 0) {
             spinUntil = System.nanoTime() + spinNanos;
           }
@@ -469,6 +515,20 @@ public class EventLoop implements Disposable {
         }
         runTasks();
       } while (registered > 0 || !leave(this));
+    }
+
+    private void awake(int events) {
+      LoopWakeup ended = waiting;
+      if (ended != null) {
+        waiting = null;
+        ended.end(name, events);
+      }
+    }
+
+    private void count() {
+      WAKEUPS.setOpaque(EventLoop.this, wakeups + 1);
+      READY.setOpaque(EventLoop.this, EventLoop.this.ready + ready);
+      ready = 0;
     }
 
     /** Under load, one vector costs a read an event instead of a wait and a read; without load, one read in vain in 64 events. */
@@ -484,6 +544,7 @@ public class EventLoop implements Disposable {
       while (burst < BURST && source.readAgain()) {
         burst++;
       }
+      ready += burst;
       if (burst < BURST) {
         loneRounds = 0;
       }
