@@ -119,6 +119,38 @@ class ArchitectureTest {
         .check(library);
   }
 
+  /** Who has neither Micrometer nor a flight recorder must not notice. */
+  @Test
+  void optionalLibrariesAreKnownWhereTheyAreMeantAlone() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(ROOT + ".micrometer..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("io.micrometer..")
+        .check(library);
+    noClasses()
+        .that()
+        .doNotHaveFullyQualifiedName(ROOT + ".OperationEvent")
+        .and()
+        .doNotHaveFullyQualifiedName(ROOT + ".loop.LoopWakeup")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("jdk.jfr..")
+        .check(library);
+  }
+
+  @Test
+  void nothingButOurOwnMetersKnowsWhatIsOpen() {
+    classes()
+        .that()
+        .resideInAPackage(ROOT + ".census..")
+        .should()
+        .onlyHaveDependentClassesThat()
+        .resideInAnyPackage(ROOT, ROOT + ".census..", ROOT + ".micrometer..")
+        .check(library);
+  }
+
   @Test
   void theNarrowWaistKnowsNeitherTransportsNorTheFrontDoorsParts() {
     noClasses()
