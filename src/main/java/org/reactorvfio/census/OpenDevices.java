@@ -11,12 +11,16 @@ import org.reactorvfio.linux.Held;
 import org.reactorvfio.operations.HotResetInfo;
 import reactor.core.Disposable;
 import reactor.core.publisher.Flux;
+import reactor.util.Logger;
+import reactor.util.Loggers;
 
 /**
  * The devices that are open in this process: a hot reset that is asked of one reaches others, and who measures them wants to know
  * them all. Keeps none of them alive. Any thread.
  */
 public final class OpenDevices {
+  private static final Logger LOG = Loggers.getLogger(OpenDevices.class);
+
   // Guards the map, and orders what listeners are told.
   private static final Object LOCK = new Object();
   private static final Map<VfioDevice, InterruptLoop> OPEN = new WeakHashMap<>();
@@ -24,7 +28,7 @@ public final class OpenDevices {
 
   private OpenDevices() {}
 
-  /** Is told of devices, one call at a time; must be quick, and throw nothing. */
+  /** Is told of devices, one call at a time; must be quick. What it throws is logged: no device suffers from being measured. */
   public interface Listener {
     /** A device is open. */
     void opened(VfioDevice device, InterruptLoop loop);
@@ -37,7 +41,7 @@ public final class OpenDevices {
   public static void add(VfioDevice device, InterruptLoop loop) {
     synchronized (LOCK) {
       OPEN.put(device, loop);
-      LISTENERS.forEach(listener -> listener.opened(device, loop));
+      LISTENERS.forEach(listener -> opened(listener, device, loop));
     }
   }
 
@@ -45,7 +49,7 @@ public final class OpenDevices {
   public static void remove(VfioDevice device) {
     synchronized (LOCK) {
       if (OPEN.remove(device) != null) {
-        LISTENERS.forEach(listener -> listener.closed(device));
+        LISTENERS.forEach(listener -> closed(listener, device));
       }
     }
   }
@@ -57,10 +61,26 @@ public final class OpenDevices {
    */
   public static Disposable listen(Listener listener) {
     synchronized (LOCK) {
-      new LinkedHashMap<>(OPEN).forEach(listener::opened);
+      new LinkedHashMap<>(OPEN).forEach((device, loop) -> opened(listener, device, loop));
       LISTENERS.add(listener);
     }
     return () -> LISTENERS.remove(listener);
+  }
+
+  private static void opened(Listener listener, VfioDevice device, InterruptLoop loop) {
+    try {
+      listener.opened(device, loop);
+    } catch (RuntimeException e) {
+      LOG.warn(device.name() + " is open, but not measured", e);
+    }
+  }
+
+  private static void closed(Listener listener, VfioDevice device) {
+    try {
+      listener.closed(device);
+    } catch (RuntimeException e) {
+      LOG.warn(device.name() + " is closed, but its meters may be left", e);
+    }
   }
 
   /** How many devices are open. */

@@ -4,9 +4,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.micrometer.core.instrument.Meter;
 import io.micrometer.core.instrument.Tag;
+import io.micrometer.core.instrument.config.MeterFilter;
+import io.micrometer.core.instrument.config.MeterFilterReply;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BooleanSupplier;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -138,6 +141,26 @@ class VfioMetricsTest {
     buffer.free().block(LIMIT);
     assertThat(value("vfio.mappings")).isEqualTo(mappings);
     assertThat(value("vfio.mappings.size")).isEqualTo(bytes);
+    device.close().block(LIMIT);
+  }
+
+  @Test
+  void aRegistryThatFailsDisturbsNoDevice() {
+    AtomicBoolean failing = new AtomicBoolean();
+    registry.config().meterFilter(new MeterFilter() {
+      @Override
+      public MeterFilterReply accept(Meter.Id id) {
+        if (failing.get()) {
+          throw new IllegalStateException("the test says so");
+        }
+        return MeterFilterReply.NEUTRAL;
+      }
+    });
+    metrics.bindTo(registry);
+    failing.set(true);
+    VfioDevice device = open(device("unmetered"));
+    assertThat(metersOf("unmetered")).isEmpty();
+    assertThat(device.bar(0).read32(0).block(LIMIT)).isZero();
     device.close().block(LIMIT);
   }
 
