@@ -91,10 +91,11 @@ public final class VfioDevice {
           opening.opened(device);
           device.began(options.loop());
           device.watchForLoss();
-          if (options.releaseOnRequest()) {
-            device.releaseOnRequest();
-          }
         })
+        .flatMap(device -> options.releaseOnRequest()
+            ? device.releaseOnRequest().thenReturn(device)
+            : Mono.just(device))
+        .doOnNext(device -> opening.delivers())
         .onErrorResume(e -> operators
             .close()
             .onErrorResume(inClosing -> suppress(e, inClosing))
@@ -139,6 +140,9 @@ public final class VfioDevice {
 
     synchronized void opened(VfioDevice opened) {
       device = opened;
+    }
+
+    synchronized void delivers() {
       delivering = Thread.currentThread();
     }
 
@@ -458,10 +462,23 @@ public final class VfioDevice {
     return closed.asMono();
   }
 
-  private void releaseOnRequest() {
-    Mono<?> request = interrupts.reqInfo().count() > 0
-        ? interrupts.req().next()
-        : session.removal().then(Mono.just(true)).takeUntilOther(closed.asMono());
+  /**
+   * Has the device given back when the kernel asks for it. Ends when the kernel can be heard: a device that nobody would give back is
+   * not to be opened, since whoever takes it away would wait for ever.
+   */
+  private Mono<Void> releaseOnRequest() {
+    if (interrupts.reqInfo().count() == 0) {
+      return Mono.fromRunnable(
+          () -> closeOn(session.removal().then(Mono.just(true)).takeUntilOther(closed.asMono())));
+    }
+    return interrupts
+        .armReq()
+        .then(Mono.<Void>fromRunnable(() -> closeOn(interrupts.req().next())))
+        .onErrorResume(
+            e -> close().onErrorResume(inClosing -> suppress(e, inClosing)).then(Mono.error(e)));
+  }
+
+  private void closeOn(Mono<?> request) {
     request
         .flatMap(asked -> {
           LOG.info("the kernel asks for {} back: closing it", name());

@@ -181,6 +181,11 @@ final class DeviceInterrupts implements Interrupts {
   }
 
   @Override
+  public Mono<Void> armReq() {
+    return req.enable(1);
+  }
+
+  @Override
   public void lost(Throwable cause) {
     lost = true;
     if (terminated == null) {

@@ -174,6 +174,14 @@ public interface Interrupts {
   InterruptCounts counts(int index);
 
   /**
+   * Arms REQ until the device is closed, whether anybody subscribes to {@link #req()} or not: a request that comes is kept for
+   * who does.
+   *
+   * @return ends when the kernel's request will be heard; fails if the device refuses, or a descriptor is missing
+   */
+  Mono<Void> armReq();
+
+  /**
    * Ends every stream with an error and stops reading, without asking the device: for a device that has gone.
    *
    * @param cause what the streams fail with

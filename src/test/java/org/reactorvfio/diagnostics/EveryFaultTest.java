@@ -281,6 +281,7 @@ class EveryFaultTest {
         d -> d.interrupts().lend(Irqs.MSI).then(d.interrupts().takeBack(Irqs.MSI)));
     use("Interrupts.takeBack", d -> d.interrupts().takeBack(Irqs.MSI));
     after("Interrupts.status", d -> msix(d).enable(2), d -> d.interrupts().status());
+    use("Interrupts.armReq", d -> d.interrupts().armReq());
     after("Interrupts.afterReset", d -> msix(d).enable(2), d -> d.interrupts().afterReset());
     after("Interrupts.close", d -> msix(d).enable(2), d -> d.interrupts().close());
   }

@@ -244,6 +244,29 @@ class FaultsTest {
     }
   }
 
+  /** Whoever takes such a device away would wait for ever. */
+  @Test
+  void aDeviceThatCannotBeAskedBackIsNotOpened() {
+    device.close().block(LIMIT);
+    Faults deaf = Faults.none().fail(Operation.SET_IRQS, 1, EIO);
+    VfioOptions options = VfioOptions.defaults().withOperators(deaf);
+    StepVerifier.create(Vfio.open(function, options))
+        .expectErrorSatisfies(e -> assertThat(e)
+            .isInstanceOf(VfioException.class)
+            .hasMessageContainingAll("VFIO_DEVICE_SET_IRQS", "errno 5"))
+        .verify(LIMIT);
+    assertThat(function.isOpen()).isFalse();
+    // Unless the application has it in its own hands.
+    VfioDevice mine = Vfio.open(
+            function,
+            VfioOptions.defaults()
+                .withOperators(Faults.none().fail(Operation.SET_IRQS, 1, EIO))
+                .withReleaseOnRequest(false))
+        .block(LIMIT);
+    mine.close().block(LIMIT);
+    assertThat(function.isOpen()).isFalse();
+  }
+
   @ParameterizedTest
   @EnumSource(Operation.class)
   void aClosingThatMeetsAFaultClosesAllTheSame(Operation operation) {
