@@ -10,6 +10,7 @@ import java.util.function.Function;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.AddressSpaceConflictException;
+import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceBusyException;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.NoIommuException;
@@ -555,6 +556,8 @@ public final class DmaSpace {
   private BufferMemory hugeMemory(long size, long page) {
     try {
       return map(Syscalls.memfdOfHugePages("reactor-vfio-dma", size, page), size);
+    } catch (DescriptorLimitException e) {
+      throw e;
     } catch (VfioException e) {
       throw new VfioException(
           ALLOCATE,
@@ -580,13 +583,21 @@ public final class DmaSpace {
   }
 
   private VfioException failed(LinuxException e) {
-    return new VfioException(
-        ALLOCATE,
-        operations.name(),
-        e.errno(),
-        String.valueOf(e.getMessage()),
-        "the machine has no memory, or no descriptors (ulimit -n), left",
-        e);
+    return e.errno() == Errno.EMFILE || e.errno() == Errno.ENFILE
+        ? new DescriptorLimitException(
+            e.call(),
+            operations.name(),
+            e.errno(),
+            "there are no file descriptors left for another DMA buffer",
+            "raise RLIMIT_NOFILE (ulimit -n): a buffer needs one until it is mapped",
+            e)
+        : new VfioException(
+            ALLOCATE,
+            operations.name(),
+            e.errno(),
+            String.valueOf(e.getMessage()),
+            "the machine has no memory left",
+            e);
   }
 
   private synchronized void requireOpen(String operation) {

@@ -5,6 +5,7 @@ import java.util.UUID;
 import org.jspecify.annotations.Nullable;
 import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.operations.AddressSpace;
+import reactor.core.publisher.Flux;
 import reactor.core.scheduler.Schedulers;
 
 /**
@@ -36,6 +37,7 @@ final class GroupTransport {
    */
   KernelDevice open(@Nullable AddressSpace shared) {
     diagnosis.require(device, unsafe);
+    Flux<Void> removal = Removal.of(device, Schedulers.boundedElastic());
     Groups.Open group = Groups.acquire(device, shared, diagnosis);
     String name = device.name();
     try {
@@ -44,8 +46,7 @@ final class GroupTransport {
       DmaBackend dma = group.withoutIommu()
           ? new NoIommuContainer(name, release)
           : new TypeOneContainer(group.container(), group.space(), release);
-      return new KernelDevice(
-          name, fd, dma, Groups::duplicates, Removal.of(device, Schedulers.boundedElastic()));
+      return new KernelDevice(name, fd, dma, Groups::duplicates, removal);
     } catch (LinuxException e) {
       group.release(name);
       throw diagnosis.deviceFailed(device, token.isPresent(), e);

@@ -8,6 +8,10 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.reactorvfio.DescriptorLimitException;
+import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.linux.Syscalls;
 
 /** A device that sysfs shows, on whatever bus. What is asked is as it is then: nothing is kept. */
 final class SysfsDevice {
@@ -96,7 +100,7 @@ final class SysfsDevice {
 
   /** The name of the device's node below {@code /dev/vfio/devices}, where the kernel has such nodes. */
   Optional<String> cdev() {
-    return list(directory.resolve("vfio-dev")).stream()
+    return list(directory.resolve("vfio-dev"), name()).stream()
         .map(path -> path.getFileName().toString())
         .filter(name -> name.startsWith("vfio") || isNodeWithoutIommu(name))
         .findFirst();
@@ -140,10 +144,28 @@ final class SysfsDevice {
     }
   }
 
+  /** What is in a directory; nothing if it is not there. As {@link #list(Path, String)}. */
   static List<Path> list(Path directory) {
+    return list(directory, directory.toString());
+  }
+
+  /**
+   * What is in a directory; nothing if it is not there.
+   *
+   * @param device whom it is asked for, for messages
+   * @throws DescriptorLimitException if there is no descriptor to look with: "nothing" would be taken for what is not so
+   */
+  private static List<Path> list(Path directory, String device) {
     try (Stream<Path> entries = Files.list(directory)) {
       return entries.sorted().toList();
     } catch (IOException e) {
+      int fd = Syscalls.open(directory.toString(), Syscalls.O_RDONLY);
+      if (fd == -Errno.EMFILE || fd == -Errno.ENFILE) {
+        throw KernelErrors.of(device, new LinuxException("open " + directory, -fd));
+      }
+      if (fd >= 0) {
+        Syscalls.close(fd);
+      }
       return List.of();
     }
   }

@@ -16,12 +16,14 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.DeviceClosedException;
 import org.reactorvfio.DeviceLostException;
 import org.reactorvfio.MemoryLockLimitException;
@@ -29,7 +31,9 @@ import org.reactorvfio.NoIommuException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.AccessFaults;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.NativeBuffer;
+import org.reactorvfio.linux.TestLimits;
 import org.reactorvfio.operations.DmaInfo;
 import org.reactorvfio.operations.DmaMapping;
 import reactor.core.Disposable;
@@ -73,6 +77,26 @@ class DmaSpaceTest {
     assertThat(seen.memory().get(4)).isEqualTo((byte) 0x44);
     assertThat(seen.size()).isEqualTo(0x2000);
     assertThat(NativeBuffer.addressOf(seen.memory()) % 0x1000).isZero();
+    run(space.close());
+  }
+
+  @Test
+  void aMissingDescriptorIsNotAMissingPage() {
+    run(allocate(4096).free());
+    // All classes are there before no file can be opened.
+    Throwable other =
+        new DescriptorLimitException("", "", 0, "", "", new LinuxException("eventfd", 24));
+    assertThat(other).isNotNull();
+    for (Mono<DmaBuffer> allocation :
+        List.of(space.allocate(4096), space.allocateHuge(1 << 21, DeviceAccess.READ, 1 << 21))) {
+      AtomicReference<Throwable> failure = new AtomicReference<>();
+      Mono<DmaBuffer> attempt = allocation.doOnError(failure::set).onErrorComplete();
+      TestLimits.withoutDescriptors(() -> attempt.block(TIMEOUT));
+      assertThat(failure.get())
+          .isInstanceOf(DescriptorLimitException.class)
+          .hasMessageContainingAll("memfd_create", "ulimit -n", "(errno 24)");
+    }
+    run(allocate(4096).free());
     run(space.close());
   }
 

@@ -4,10 +4,15 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.tuple;
 
 import java.nio.file.Path;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.PciAddress;
+import org.reactorvfio.VfioException;
+import org.reactorvfio.linux.LinuxException;
+import org.reactorvfio.linux.TestLimits;
 
 /** What is read out of a sysfs, and what a sysfs without it gives. */
 class PciSysfsTest {
@@ -48,6 +53,32 @@ class PciSysfsTest {
     assertThat(read.driver(at("0000:00:04.0"))).contains("vfio-pci");
     assertThat(read.group(at("0000:00:04.0"))).hasValue(7);
     assertThat(read.cdev(at("0000:00:04.0"))).contains("vfio3");
+  }
+
+  /** Without a descriptor nothing can be looked at: that is not the same as nothing being there. */
+  @Test
+  void aFunctionThatCannotBeLookedAt() {
+    PciSysfs read = sysfs
+        .function("0000:00:04.0", "vfio-pci", 7, NETWORK)
+        .cdev("0000:00:04.0", "vfio3")
+        .read();
+    PciAddress address = at("0000:00:04.0");
+    assertThat(read.cdev(address)).contains("vfio3");
+    // All classes are there by now.
+    VfioException expected = KernelErrors.of("0000:00:04.0", new LinuxException("open", 24));
+    AtomicReference<Throwable> failure = new AtomicReference<>();
+    TestLimits.withoutDescriptors(() -> {
+      try {
+        read.cdev(address);
+      } catch (VfioException e) {
+        failure.set(e);
+      }
+    });
+    assertThat(failure.get())
+        .isExactlyInstanceOf(expected.getClass())
+        .isInstanceOf(DescriptorLimitException.class)
+        .hasMessageContainingAll("0000:00:04.0", "ulimit -n", "(errno 24)");
+    assertThat(read.cdev(address)).contains("vfio3");
   }
 
   @Test
