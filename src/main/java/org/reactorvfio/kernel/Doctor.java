@@ -9,8 +9,6 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.IntToLongFunction;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.MemoryLockLimitException;
@@ -30,11 +28,6 @@ public final class Doctor {
   /** This machine's. */
   public static final Doctor HOST =
       new Doctor(Path.of("/sys"), Path.of("/dev"), Path.of("/proc"), Syscalls::softLimit);
-
-  /** {@code CAP_IPC_LOCK} of {@code linux/capability.h}. */
-  private static final int CAP_IPC_LOCK = 14;
-
-  private static final Pattern CAPABILITIES = Pattern.compile("CapEff:\\s*([0-9a-f]{1,16})\\s*");
 
   /** What a device needs beside its vectors: itself, group, container, loop, REQ and ERR. */
   private static final int OWN_DESCRIPTORS = 16;
@@ -203,7 +196,7 @@ public final class Doctor {
 
   private void limits(String device, Needs needs, List<Finding> findings) {
     long locked = softLimit.applyAsLong(Syscalls.RLIMIT_MEMLOCK);
-    if (locked < needs.dmaMemory() && !mayLock()) {
+    if (locked < needs.dmaMemory() && !LockedMemory.isUnlimited(proc)) {
       findings.add(new Finding(
           new MemoryLockLimitException(
               "DMA map",
@@ -232,20 +225,6 @@ public final class Doctor {
       return open.count();
     } catch (IOException e) {
       return 0;
-    }
-  }
-
-  private boolean mayLock() {
-    // A process's name is among the lines, in whatever bytes it was given: each is a character.
-    try (Stream<String> lines =
-        Files.lines(proc.resolve("self/status"), StandardCharsets.ISO_8859_1)) {
-      return lines
-          .map(CAPABILITIES::matcher)
-          .filter(Matcher::matches)
-          .mapToLong(line -> Long.parseUnsignedLong(line.group(1), 16))
-          .anyMatch(capabilities -> (capabilities >> CAP_IPC_LOCK & 1) != 0);
-    } catch (IOException e) {
-      return false;
     }
   }
 }

@@ -5,6 +5,7 @@ import static org.reactorvfio.linux.VfioUapi.*;
 import java.lang.ref.Reference;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -543,7 +544,7 @@ final class KernelDevice implements VfioOperations {
       try {
         dma.map(mapping);
       } catch (LinuxException e) {
-        throw KernelErrors.ofMap(name, mapping.size(), e);
+        throw mapFailure(mapping, e);
       }
       return null;
     });
@@ -581,7 +582,7 @@ final class KernelDevice implements VfioOperations {
       try {
         dma.share(source, sourceIova, mapping);
       } catch (LinuxException e) {
-        throw KernelErrors.ofMap(name, mapping.size(), e);
+        throw mapFailure(mapping, e);
       }
     });
   }
@@ -701,6 +702,12 @@ final class KernelDevice implements VfioOperations {
           return null;
         })
         .then(migration.closeStreams());
+  }
+
+  private VfioException mapFailure(DmaMapping mapping, LinuxException e) {
+    return e.errno() == Errno.ENOMEM && LockedMemory.isUnlimited(Path.of("/proc"))
+        ? KernelErrors.ofUnlimitedMap(name, mapping.size(), e)
+        : KernelErrors.ofMap(name, mapping.size(), e);
   }
 
   private interface Action {

@@ -183,6 +183,21 @@ public final class KernelErrors {
         e);
   }
 
+  /**
+   * As {@link #ofMap}, for a process that may lock as much memory as it likes: if pinning lacks memory, it is not for the limit.
+   */
+  static VfioException ofUnlimitedMap(String device, long size, LinuxException e) {
+    return e.errno() == ENOMEM
+        ? new VfioException(
+            e.call(),
+            device,
+            e.errno(),
+            "the kernel has no memory for pinning " + size + " bytes",
+            "map less, or free memory: of the machine, or of the control group that the process is in (memory.max)",
+            e)
+        : ofMap(device, size, e);
+  }
+
   /** How more memory can be locked; takes effect on this process at once. */
   static String raiseMemoryLock(long bytes) {
     return "raise it to what all mappings need together: prlimit --pid "

@@ -73,6 +73,16 @@ class KernelErrorsTest {
   }
 
   @Test
+  void noMemoryForAMappingIsNotTheLimitsFaultWhereThereIsNone() {
+    LinuxException e = new LinuxException("VFIO_IOMMU_MAP_DMA", Errno.ENOMEM);
+    assertThat(KernelErrors.ofUnlimitedMap("d", 1 << 20, e))
+        .isExactlyInstanceOf(VfioException.class)
+        .hasMessageContainingAll("1048576 bytes", "memory.max", "errno 12");
+    assertThat(KernelErrors.ofUnlimitedMap("d", 4096, new LinuxException("map", Errno.ENOSPC)))
+        .isInstanceOf(MappingLimitException.class);
+  }
+
+  @Test
   void tooManyMappingsNameTheParameter() {
     assertThat(
             KernelErrors.ofMap("d", 4096, new LinuxException("VFIO_IOMMU_MAP_DMA", Errno.ENOSPC)))
