@@ -1,14 +1,21 @@
 package org.reactorvfio.irq;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.LongStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.reactorvfio.linux.Errno;
 import org.reactorvfio.linux.EventFd;
+import org.reactorvfio.linux.SystemCallFilter;
 import org.reactorvfio.linux.TestEventFds;
 import org.reactorvfio.loop.LoopTask;
 import org.reactorvfio.operations.Irqs;
@@ -31,10 +38,16 @@ class BusyLoopTest extends InterruptTestBase {
 
   /** Signals each vector one time more than the one before, while the loop is kept from looking. */
   private void signalAllAtOnce() throws InterruptedException {
+    signalAllAtOnce(() -> {});
+  }
+
+  /** Does something on the loop's thread ahead of that. */
+  private void signalAllAtOnce(Runnable before) throws InterruptedException {
     passTheLoop();
     AtomicBoolean held = new AtomicBoolean();
     AtomicBoolean go = new AtomicBoolean();
     loop.eventLoop().schedule(LoopTask.of(() -> {
+      before.run();
       held.set(true);
       while (!go.get()) {
         // Not by waiting, which the loop's thread must not.
@@ -70,6 +83,96 @@ class BusyLoopTest extends InterruptTestBase {
           "all counts of round " + round);
     }
     assertThat(all).allMatch(recorder -> recorder.counts.size() == 3);
+    all.forEach(Recorder::cancel);
+  }
+
+  /** The loop lets subscribers in as it comes to that, and it comes to the signals first. */
+  @Test
+  void whoSubscribedBeforeASignalHasAPartInWhatIsReadTogether() throws Exception {
+    enable(MANY);
+    List<Recorder> all = recorders(Long.MAX_VALUE);
+    Recorder late = new Recorder(Long.MAX_VALUE);
+    signalAllAtOnce(() -> msix.vector(41).subscribe(late));
+    eventually(() -> all.stream().mapToLong(Recorder::sum).sum() == MANY * (MANY + 1) / 2, "all");
+    passTheLoop();
+    assertThat(late.counts).containsExactly(42L);
+    late.cancel();
+    all.forEach(Recorder::cancel);
+  }
+
+  /** As above, without the kernel's part: the vector is told its count as those that are read together are. */
+  @Test
+  void aCountIsForThoseWhoSubscribedBeforeItWasRead() throws Exception {
+    enable(1);
+    Recorder first = new Recorder(Long.MAX_VALUE);
+    Recorder late = new Recorder(Long.MAX_VALUE);
+    msix.vector(0).subscribe(first);
+    passTheLoop();
+    loop.eventLoop().schedule(LoopTask.of(() -> {
+      msix.vector(0).subscribe(late);
+      source(0).counted(3);
+      source(0).onCounted();
+    }));
+    eventually(() -> first.sum() == 3, "the first");
+    passTheLoop();
+    assertThat(late.counts).containsExactly(3L);
+    late.cancel();
+    first.cancel();
+  }
+
+  /** How the kernel keeps a loop from reading many at once, and how many rings the loop has all the same. */
+  private enum Refusal {
+    NONE(() -> {}, 1),
+    FORBIDDEN(() -> SystemCallFilter.refuse(SystemCallFilter.IO_URING_SETUP, Errno.EPERM), 0),
+    UNKNOWN(() -> SystemCallFilter.refuse(SystemCallFilter.IO_URING_SETUP, 38), 0),
+    NO_MEMORY(() -> SystemCallFilter.refuse(SystemCallFilter.IO_URING_SETUP, Errno.ENOMEM), 0),
+    NO_ROOM(() -> SystemCallFilter.refuseRequestsOfIoUring(Errno.ENOMEM), 0),
+    NO_MEMORY_LATER(
+        () -> SystemCallFilter.refuse(SystemCallFilter.IO_URING_ENTER, Errno.ENOMEM), 1),
+    TRY_LATER(() -> SystemCallFilter.refuse(SystemCallFilter.IO_URING_ENTER, Errno.EAGAIN), 1);
+
+    private final Runnable install;
+    private final int rings;
+
+    Refusal(Runnable install, int rings) {
+      this.install = install;
+      this.rings = rings;
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource
+  void eachHasItsOwnCountAlsoWhereTheyCannotBeReadTogether(Refusal refusal) throws Exception {
+    assumeTrue(
+        "amd64".equals(System.getProperty("os.arch")), "NOT CHECKED: numbers of system calls");
+    long before = TestEventFds.open("[io_uring]");
+    enable(MANY);
+    List<Recorder> all = recorders(Long.MAX_VALUE);
+    // To the loop's thread alone, which is about to ask for a ring.
+    AtomicReference<Throwable> failure = new AtomicReference<>();
+    CountDownLatch installed = new CountDownLatch(1);
+    loop.eventLoop().schedule(LoopTask.of(() -> {
+      try {
+        refusal.install.run();
+      } catch (RuntimeException e) {
+        failure.set(e);
+      }
+      installed.countDown();
+    }));
+    await(installed);
+    assumeTrue(failure.get() == null, "NOT CHECKED: this machine has no seccomp filters");
+    for (int round = 1; round <= 20; round++) {
+      signalAllAtOnce();
+      long rounds = round;
+      eventually(
+          () -> LongStream.range(0, MANY).allMatch(v -> all.get((int) v).sum() == rounds * (v + 1)),
+          "all counts of round " + round);
+      passTheLoop();
+    }
+    assertThat(all).allMatch(recorder -> recorder.counts.size() == 20);
+    if (refusal != Refusal.NONE || TestEventFds.open("[io_uring]") > before) {
+      assertThat(TestEventFds.open("[io_uring]") - before).isEqualTo(refusal.rings);
+    }
     all.forEach(Recorder::cancel);
   }
 
