@@ -325,6 +325,7 @@ final class NvmeController {
         .then(until(READY, 0, "does not stop"))
         .onErrorResume(NvmeException.class, e -> cutOff())
         .then(Mono.fromRunnable(() -> {
+          sealAll(reason, null);
           interrupts.update(Disposables.disposed());
           endAll(reason, null);
         }));
@@ -381,12 +382,16 @@ final class NvmeController {
   }
 
   private void enable() {
-    admin.clear();
-    pairs.forEach(QueuePair::clear);
     Vectors msix = device.interrupts().msix();
     Disposable.Composite all = Disposables.composite();
+    // The device's memory stays until this stream has told that it ends: only so can the queues be
+    // touched.
+    AtomicBoolean ended = new AtomicBoolean();
     all.add(msix.vector(0)
+        .doOnTerminate(() -> ended.set(true))
         .subscribe(signals -> admin.poll(), this::interruptsEnded, () -> interruptsEnded(null)));
+    admin.clear(ended);
+    pairs.forEach(pair -> pair.clear(ended));
     if (!options.polled()) {
       pairs.forEach(
           pair -> all.add(msix.vector(pair.id()).subscribe(signals -> pair.poll(), e -> {})));
@@ -405,8 +410,12 @@ final class NvmeController {
   private void interruptsEnded(Throwable cause) {
     loss = cause;
     running = false;
-    pairs.forEach(pair -> pair.seal("the end of the device's interrupts", cause));
-    admin.seal("the end of the device's interrupts", cause);
+    sealAll("the end of the device's interrupts", cause);
+  }
+
+  private void sealAll(String reason, Throwable cause) {
+    pairs.forEach(pair -> pair.seal(reason, cause));
+    admin.seal(reason, cause);
   }
 
   private static boolean isGone(Throwable e) {

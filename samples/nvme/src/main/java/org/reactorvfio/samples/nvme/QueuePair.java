@@ -6,6 +6,7 @@ import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.dma.DmaBuffer;
 import org.reactorvfio.dma.DmaSpace;
@@ -53,8 +54,8 @@ final class QueuePair {
   private int head;
   private int phase = 1;
 
-  /** Whether the memory is not to be touched any more: it is freed, or about to be. */
-  private boolean sealed;
+  /** Whether the memory is not to be touched: nobody would tell that it is about to go. */
+  private boolean sealed = true;
 
   /** Why no commands are taken; empty if they are. */
   private String stopped = "a controller that is not running";
@@ -417,8 +418,15 @@ final class QueuePair {
     }
   }
 
-  /** Starts over, with empty queues that take no commands yet. */
-  synchronized void clear() {
+  /**
+   * Starts over, with empty queues that take no commands yet.
+   *
+   * @param ended whether the memory is about to go; becomes true before {@link #seal}, which waits for this
+   */
+  synchronized void clear(AtomicBoolean ended) {
+    if (ended.get()) {
+      return;
+    }
     for (int i = 0; i < entries() * COMPLETION; i += 8) {
       completions.putLong(i, 0);
     }
