@@ -108,8 +108,8 @@ public final class VfioOptions {
 
   /**
    * Chooses whether the library gives the device back when the kernel asks for it (REQ): it then closes the device, which
-   * completes its streams, and does not open one whose REQ cannot be armed. An application that takes this over subscribes to {@code interrupts().req()} and closes the
-   * device in its own time; until it does, whoever unbinds the device waits.
+   * completes its streams, and does not open one whose REQ cannot be armed. An application that takes this over subscribes to
+   * {@code interrupts().req()} and closes the device in its own time; until it does, whoever unbinds the device waits.
    *
    * @param value true for the library to close the device, the default
    * @return the changed copy
