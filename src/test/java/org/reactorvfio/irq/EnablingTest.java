@@ -4,14 +4,18 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.Test;
+import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.InsufficientVectorsException;
 import org.reactorvfio.InterruptConflictException;
 import org.reactorvfio.NotSupportedException;
 import org.reactorvfio.VectorResizeException;
 import org.reactorvfio.VfioException;
 import org.reactorvfio.linux.Errno;
+import org.reactorvfio.linux.LinuxException;
 import org.reactorvfio.linux.TestEventFds;
+import org.reactorvfio.linux.TestLimits;
 import org.reactorvfio.operations.IrqSet;
 import org.reactorvfio.operations.Irqs;
 import reactor.core.publisher.Mono;
@@ -105,6 +109,40 @@ class EnablingTest extends InterruptTestBase {
         .isEqualTo(Errno.ENOMEM);
     assertThat(TestEventFds.open("[eventfd]")).isEqualTo(open);
     run(interrupts.msi().enable(1));
+  }
+
+  /** One for each vector, and the loop's own two. */
+  @Test
+  void eachDescriptorThatIsMissingIsToldOfAndLeavesNothing() {
+    open(new TestOperations(false, TestOperations.msix(8)));
+    Vectors msix = interrupts.msix();
+    // All classes are there before no file can be opened.
+    run(msix.enable(4));
+    run(msix.disable());
+    Throwable other =
+        new DescriptorLimitException("", "", 0, "", "", new LinuxException("eventfd", 24));
+    assertThat(other).isNotNull();
+    long before = TestEventFds.open("[eventfd]");
+    int left = 0;
+    for (Throwable refusal = refusal(left); refusal != null; refusal = refusal(++left)) {
+      assertThat(refusal)
+          .as("with %s left", left)
+          .isInstanceOf(DescriptorLimitException.class)
+          .hasMessageContainingAll("test:00.0", "ulimit -n", "(errno 24)");
+      eventually(
+          () -> TestEventFds.open("[eventfd]") <= before && !loopIsRunning(),
+          "all that was opened is closed");
+    }
+    assertThat(left).isGreaterThanOrEqualTo(6);
+    streamIsAlive(3);
+  }
+
+  private Throwable refusal(int descriptors) {
+    eventually(() -> !loopIsRunning(), "the loop's thread ends with its last vector");
+    AtomicReference<Throwable> refusal = new AtomicReference<>();
+    Mono<Void> enabling = interrupts.msix().enable(4).doOnError(refusal::set).onErrorComplete();
+    TestLimits.withDescriptors(descriptors, () -> enabling.block(LIMIT));
+    return refusal.get();
   }
 
   @Test
