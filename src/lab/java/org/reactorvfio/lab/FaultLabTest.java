@@ -1,56 +1,50 @@
 package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import java.io.BufferedReader;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
+import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Random;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicLong;
-import java.util.concurrent.locks.LockSupport;
+import java.util.Set;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.reactorvfio.DescriptorLimitException;
-import org.reactorvfio.PciAddress;
+import org.reactorvfio.MemoryLockLimitException;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.VfioException;
-import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.dma.DmaBuffer;
-import org.reactorvfio.irq.Interrupt;
-import org.reactorvfio.irq.Vectors;
 import org.reactorvfio.linux.Syscalls;
-import reactor.core.publisher.Mono;
-import reactor.test.StepVerifier;
 
-/** What a machine runs out of, and processes that die at any moment: nothing is left, nothing is lost, and the next one works. */
+/** What a process runs out of, one step after the other: each refusal is typed, leaves nothing behind, and passes. */
 @Tag("lab")
 @Timeout(170)
 class FaultLabTest {
   private static final String NVME = "VFIO_LAB_NVME";
+  private static final int ENOENT = 2;
   private static final int ENOMEM = 12;
+  private static final int PAGE = 4096;
 
-  private static void everything(VfioDevice device) {
-    Vectors msix = device.interrupts().msix();
-    LabDevice.run(msix.enable(4).then(msix.trigger(3)));
-    LabDevice.get(device.dma().allocate(1 << 16));
-    LabDevice.get(device.bar(0).map());
-    StepVerifier.create(msix.vector(3).take(1).map(Interrupt::count))
-        .expectNext(1L)
-        .expectComplete()
-        .verify(LabDevice.LONG);
+  private @Nullable VfioDevice device;
+
+  @AfterEach
+  void close() {
+    if (device != null) {
+      LabDevice.run(device.close());
+    }
   }
 
   // ---- descriptors
@@ -59,20 +53,38 @@ class FaultLabTest {
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
   void everyDescriptorThatIsMissingIsToldOf(Backend backend) throws Exception {
     String outcome =
-        Unprivileged.process().descriptors(200).run(Descriptors.class, NVME, backend.name());
-    assertThat(outcome).matches("refused with [0-9]+ and fewer, works with [0-9]+");
+        Unprivileged.process().descriptors(300).run(Descriptors.class, NVME, backend.name());
     Unprivileged.process();
+    assertThat(outcome).startsWith("works at last").contains("eventfd", "epoll_create1", "memfd");
+    assertThat(outcome).contains(backend == Backend.GROUP ? "GET_DEVICE_FD" : "/dev/iommu");
   }
 
   /** Opens and uses a device with ever more descriptors left, until that works. */
   static final class Descriptors {
+    private static final int MOST = 60;
+
+    /** Enough for everything. */
+    private static final int PLENTY = 40;
+
     private final Deque<Integer> fillers = new ArrayDeque<>();
+    private final String variable;
+    private final Backend backend;
+
+    private Descriptors(String variable, Backend backend) {
+      this.variable = variable;
+      this.backend = backend;
+    }
 
     public static void main(String[] args) throws IOException {
-      Backend backend = Backend.valueOf(args[1]);
       loadClasses();
-      use(args[0], backend);
-      System.out.println(new Descriptors().tryAll(args[0], backend));
+      Descriptors descriptors = new Descriptors(args[0], Backend.valueOf(args[1]));
+      String outcome;
+      try {
+        outcome = descriptors.tryAll();
+      } finally {
+        descriptors.spare(descriptors.fillers.size());
+      }
+      System.out.println(outcome);
     }
 
     /** A class that is needed first when no file can be opened is not found. */
@@ -83,60 +95,66 @@ class FaultLabTest {
         files
             .map(file -> classes.relativize(file).toString())
             .filter(file -> file.endsWith(".class") && file.startsWith("org/reactorvfio/"))
-            .filter(file -> !file.contains("package-info"))
+            .filter(file -> !file.contains("/vendor/") && !file.contains("/emulation/"))
             .forEach(Descriptors::load);
       }
     }
 
     private static void load(String file) {
+      String name = file.replace('/', '.').substring(0, file.length() - 6);
       try {
-        Class.forName(file.replace('/', '.').substring(0, file.length() - 6));
+        Class.forName(name, false, Vfio.class.getClassLoader());
       } catch (ClassNotFoundException e) {
         throw new IllegalStateException(e);
       }
     }
 
-    private static void use(String variable, Backend backend) {
-      VfioDevice device = LabDevice.open(variable, backend);
+    private String tryAll() {
+      VfioException refusal = use();
+      if (refusal != null) {
+        return "without a limit: " + refusal;
+      }
+      Set<String> refused = new LinkedHashSet<>();
+      for (int left = 0; left < MOST; left++) {
+        fill();
+        spare(left);
+        refusal = use();
+        LabDevice.awaitLoopEnd();
+        int after = fill();
+        if (after != left && after != left + PLENTY) {
+          return "with " + left + " left, " + after + " are left behind it: " + refusal;
+        }
+        if (refusal == null) {
+          return "works at last with " + left + ", refused before: " + refused;
+        }
+        if (!(refusal instanceof DescriptorLimitException)
+            || !refusal.remedy().contains("ulimit")) {
+          return "with " + left + " left: " + refusal;
+        }
+        refused.add(refusal.operation());
+      }
+      return "never works: " + refused;
+    }
+
+    /** Returns why not, null if it works. A device that is open works as soon as there are descriptors again. */
+    private @Nullable VfioException use() {
+      VfioException refusal = null;
+      VfioDevice device;
       try {
-        everything(device);
+        device = LabDevice.open(variable, backend);
+      } catch (VfioException e) {
+        return e;
+      }
+      try {
+        LabDevice.everything(device);
+      } catch (VfioException e) {
+        refusal = e;
+        spare(PLENTY);
+        LabDevice.everything(device);
       } finally {
         LabDevice.run(device.close());
       }
-    }
-
-    private String tryAll(String variable, Backend backend) {
-      fill();
-      for (int free = 0; free < 60; free++) {
-        for (int i = 0; i < free; i++) {
-          Syscalls.close(fillers.pop());
-        }
-        VfioException refusal = null;
-        try {
-          use(variable, backend);
-        } catch (VfioException e) {
-          refusal = e;
-        } catch (RuntimeException e) {
-          return "with " + free + " left: " + e;
-        }
-        LabDevice.eventually(
-            () -> Thread.getAllStackTraces().keySet().stream()
-                .noneMatch(thread -> thread.getName().equals("vfio-loop")),
-            "the loop ends");
-        int found = fill();
-        if (found != free) {
-          return "with " + free + " left, " + found + " are left behind it; " + refusal;
-        }
-        if (refusal == null) {
-          empty();
-          return "refused with " + (free - 1) + " and fewer, works with " + free;
-        }
-        if (!(refusal instanceof DescriptorLimitException)) {
-          empty();
-          return "with " + free + " left: " + refusal;
-        }
-      }
-      return "never works";
+      return refusal;
     }
 
     private int fill() {
@@ -150,103 +168,119 @@ class FaultLabTest {
       return n;
     }
 
-    private void empty() {
-      fillers.forEach(Syscalls::close);
-      fillers.clear();
-    }
-  }
-
-  // ---- death
-
-  /** As many as {@code lab.kills} says, by default a few: each costs the start of a JVM. */
-  @Test
-  void opensAgainAfterDeathsAtAnyMoment() throws Exception {
-    long seed = Long.getLong("lab.seed", System.nanoTime());
-    Random random = new Random(seed);
-    int kills = Integer.getInteger("lab.kills", 3);
-    List<Backend> backends = LabDevice.backends().toList();
-    for (int i = 0; i < kills; i++) {
-      Backend backend = backends.get(i % backends.size());
-      Process owner = LabDevice.java(
-          List.of(), Owner.class.getName(), LabDevice.address(NVME).toString(), backend.name());
-      try (BufferedReader output = owner.inputReader()) {
-        assertThat(output.readLine()).isEqualTo("begins");
-        LockSupport.parkNanos(TimeUnit.MILLISECONDS.toNanos(random.nextInt(1_500)));
-      } finally {
-        owner.destroyForcibly();
-        assertThat(owner.waitFor(30, TimeUnit.SECONDS)).isTrue();
-      }
-      VfioDevice device = LabDevice.open(NVME, backend);
-      try {
-        everything(device);
-      } catch (AssertionError e) {
-        throw new AssertionError("death " + i + " of -Dlab.seed=" + seed, e);
-      } finally {
-        LabDevice.run(device.close());
+    private void spare(int count) {
+      for (int i = 0; i < count; i++) {
+        Syscalls.close(fillers.pop());
       }
     }
   }
 
-  /** Opens, uses and closes a device until it is killed. */
-  static final class Owner {
-    private Owner() {}
-
-    public static void main(String[] args) {
-      VfioOptions options = VfioOptions.defaults().withBackend(Backend.valueOf(args[1]));
-      System.out.println("begins");
-      while (true) {
-        VfioDevice device = LabDevice.get(Vfio.open(PciAddress.parse(args[0]), options));
-        everything(device);
-        LabDevice.run(device.close());
-      }
-    }
-  }
-
-  // ---- memory
+  // ---- locked memory
 
   @ParameterizedTest
   @MethodSource("org.reactorvfio.lab.LabDevice#backends")
-  void streamsAndMapsWhileTheGuestHasNoMemory(Backend backend) throws Exception {
-    // If somebody has to die of it, then the hog.
-    Files.writeString(Path.of("/proc/self/oom_score_adj"), "-1000");
-    long before = LabDevice.descriptors();
-    VfioDevice device = LabDevice.open(NVME, backend);
-    Vectors msix = device.interrupts().msix();
-    LabDevice.run(msix.enable(1));
-    AtomicLong counted = new AtomicLong();
-    CompletableFuture<Void> stream =
-        msix.vector(0).doOnNext(i -> counted.addAndGet(i.count())).then().toFuture();
-    Process hog = new ProcessBuilder(
-            "sh", "-c", "echo 1000 >/proc/self/oom_score_adj; exec tail /dev/zero")
-        .start();
-    long triggered = 0;
-    List<DmaBuffer> buffers = new ArrayList<>();
-    int refused = 0;
-    try {
-      long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
-      while (hog.isAlive() && System.nanoTime() < end) {
-        LabDevice.run(msix.trigger(0));
-        triggered++;
-        try {
-          buffers.add(LabDevice.get(device.dma().allocate(1 << 20)));
-        } catch (VfioException e) {
-          assertThat(e.errno()).isEqualTo(ENOMEM);
-          refused++;
+  void asManyPagesAsMayBeLockedAndNotOneMore(Backend backend) throws Exception {
+    for (int pages : new int[] {0, 1, 2, 5}) {
+      String outcome = Unprivileged.process()
+          .memoryLock((long) pages * PAGE)
+          .run(Pages.class, NVME, backend.name());
+      assertThat(outcome).as("%s pages", pages).isEqualTo(pages + ", and " + pages + " again");
+    }
+    Unprivileged.process();
+  }
+
+  /** Opens a device twice, and maps page after page until one is refused. */
+  static final class Pages {
+    private Pages() {}
+
+    public static void main(String[] args) {
+      Backend backend = Backend.valueOf(args[1]);
+      System.out.println(map(args[0], backend) + ", and " + map(args[0], backend) + " again");
+    }
+
+    private static String map(String variable, Backend backend) {
+      VfioDevice device = LabDevice.open(variable, backend);
+      List<DmaBuffer> buffers = new ArrayList<>();
+      try {
+        MemoryLockLimitException refusal = fill(device, buffers);
+        if (refusal.errno() != ENOMEM || !refusal.remedy().contains("--memlock=")) {
+          return refusal.toString();
         }
-        if (buffers.size() > 32) {
+        int held = buffers.size();
+        if (held > 0) {
           LabDevice.run(buffers.remove(0).free());
+          fill(device, buffers);
+        }
+        LabDevice.countsExactly(device);
+        return held == buffers.size() ? "" + held : held + " and then " + buffers.size();
+      } finally {
+        LabDevice.run(device.close());
+      }
+    }
+
+    private static MemoryLockLimitException fill(VfioDevice device, List<DmaBuffer> buffers) {
+      while (buffers.size() < 100) {
+        try {
+          buffers.add(LabDevice.get(device.dma().allocate(PAGE)));
+        } catch (MemoryLockLimitException e) {
+          return e;
         }
       }
-    } finally {
-      hog.destroyForcibly().waitFor(30, TimeUnit.SECONDS);
-      Files.writeString(Path.of("/proc/self/oom_score_adj"), "0");
+      throw new IllegalStateException("no limit");
     }
-    assertThat(triggered).as("rounds, %d of them refused", refused).isPositive();
-    LabDevice.get(device.dma().allocate(1 << 20));
-    LabDevice.run(Mono.whenDelayError(buffers.stream().map(DmaBuffer::free).toList()));
-    LabDevice.run(device.close());
-    stream.get(30, TimeUnit.SECONDS);
-    assertThat(counted).hasValue(triggered);
+  }
+
+  // ---- the kernel's own memory
+
+  /** The kernel makes the n-th of the iommufd's own allocations fail in a thread that is told so. */
+  @Test
+  void everyAllocationOfTheIommufdMayFail() throws Exception {
+    assumeTrue(
+        LabDevice.preferred() == Backend.IOMMUFD && Files.exists(Path.of("/proc/self/fail-nth")),
+        "the other guest's kernel can be told to fail");
+    long before = LabDevice.descriptors();
+    VfioDevice nvme = LabDevice.open(NVME, Backend.IOMMUFD);
+    device = nvme;
+    int failures = 0;
+    int nth = 0;
+    boolean failed;
+    do {
+      nth++;
+      failNth(nth);
+      VfioException refusal = null;
+      try {
+        LabDevice.run(LabDevice.get(nvme.dma().allocate(1 << 20)).free());
+      } catch (VfioException e) {
+        refusal = e;
+      }
+      failed = failNth(0) == 0;
+      if (refusal != null) {
+        failures++;
+        // An object that is not found for this reason is not there.
+        assertThat(refusal.errno()).as("%s", refusal).isIn(ENOMEM, ENOENT);
+        // Root may lock as much as it likes.
+        assertThat(refusal).isNotInstanceOf(MemoryLockLimitException.class);
+      }
+      LabDevice.run(LabDevice.get(nvme.dma().allocate(1 << 20)).free());
+    } while (failed);
+    LabDevice.countsExactly(nvme);
+    LabDevice.run(nvme.close());
+    assertThat(failures).as("of %s", nth).isPositive();
     assertThat(LabDevice.descriptors()).isEqualTo(before);
+  }
+
+  /** Tells all threads that make calls; returns the smallest number that one of them had left, 0 if it has failed. */
+  private static int failNth(int nth) throws IOException {
+    int least = Integer.MAX_VALUE;
+    try (Stream<Path> threads = Files.list(Path.of("/proc/self/task"))) {
+      for (Path thread : threads.toList()) {
+        if (Files.readString(thread.resolve("comm")).startsWith("boundedElastic")) {
+          Path file = thread.resolve("fail-nth");
+          least = Math.min(least, Integer.parseInt(Files.readString(file).strip()));
+          Files.writeString(file, nth + "\n");
+        }
+      }
+    }
+    return least;
   }
 }

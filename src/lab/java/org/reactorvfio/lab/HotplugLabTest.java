@@ -13,6 +13,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -22,6 +23,7 @@ import org.reactorvfio.DriverBinding;
 import org.reactorvfio.PciAddress;
 import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
+import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
 import org.reactorvfio.discovery.DeviceChange;
 import org.reactorvfio.discovery.DeviceChange.Kind;
@@ -32,7 +34,7 @@ import org.reactorvfio.operations.MappedRegion;
 import org.reactorvfio.region.PciExpressCapability;
 import reactor.test.StepVerifier;
 
-/** A card that is taken out of its slot while it is in use, and put back. */
+/** Cards and functions that are taken away while they are in use, and put back. */
 @Tag("lab")
 @Timeout(120)
 class HotplugLabTest {
@@ -123,11 +125,10 @@ class HotplugLabTest {
   }
 
   /** With the card its group goes, and everything that was signalled before has been counted. */
-  @ParameterizedTest
-  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
-  void countsToTheLastWhenItIsUnplugged(Backend backend) throws Exception {
+  @Test
+  void countsToTheLastWhenItIsUnplugged() throws Exception {
     Path group = sysfs().resolve("iommu_group").toRealPath();
-    device = LabDevice.open("VFIO_LAB_IGB", backend);
+    device = LabDevice.open("VFIO_LAB_IGB", LabDevice.preferred());
     Vectors msix = device.interrupts().msix();
     LabDevice.run(msix.enable(2));
     AtomicLong counted = new AtomicLong();
@@ -148,12 +149,60 @@ class HotplugLabTest {
         .expectError(DeviceClosedException.class)
         .verify(LabDevice.LONG);
     LabDevice.run(device.onClose());
-    stream.get(30, TimeUnit.SECONDS);
-    slow.get(30, TimeUnit.SECONDS);
+    stream.get(LabDevice.LONG.toSeconds(), TimeUnit.SECONDS);
+    slow.get(LabDevice.LONG.toSeconds(), TimeUnit.SECONDS);
     assertThat(counted).hasValue(triggered.get());
     assertThat(slowly).hasValue(triggered.get());
     assertThat(triggered.get()).isPositive();
     LabDevice.eventually(() -> !Files.exists(group), "the group has gone");
+  }
+
+  /** With the function go its node and its group; what was fired until then has been counted. */
+  @ParameterizedTest
+  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  void countsToTheLastWhenTheFunctionIsRemoved(Backend backend) throws Exception {
+    PciAddress address = LabDevice.address("VFIO_LAB_EDU2");
+    Path function = Path.of("/sys/bus/pci/devices", address.toString());
+    Path group = function.resolve("iommu_group").toRealPath();
+    VfioDevice edu = LabDevice.open("VFIO_LAB_EDU2", backend);
+    Vectors msi = edu.interrupts().msi();
+    LabDevice.run(msi.enable(1));
+    CompletableFuture<Interrupt> request = edu.interrupts().req().next().toFuture();
+    AtomicLong counted = new AtomicLong();
+    CompletableFuture<Void> stream =
+        msi.vector(0).doOnNext(i -> counted.addAndGet(i.count())).then().toFuture();
+    AtomicLong triggered = new AtomicLong();
+    CompletableFuture<Void> removal;
+    try {
+      removal =
+          CompletableFuture.runAsync(() -> LabDevice.sysfs("devices/" + address + "/remove", "1"));
+      StepVerifier.create(
+              msi.trigger(0).doOnSuccess(done -> triggered.incrementAndGet()).repeat())
+          .expectError(DeviceClosedException.class)
+          .verify(LabDevice.LONG);
+      LabDevice.run(edu.onClose());
+      removal.get(LabDevice.LONG.toSeconds(), TimeUnit.SECONDS);
+      stream.get(LabDevice.LONG.toSeconds(), TimeUnit.SECONDS);
+      assertThat(function).doesNotExist();
+      assertThat(group).doesNotExist();
+      StepVerifier.create(Vfio.open(address, VfioOptions.defaults().withBackend(backend)))
+          .expectError(DeviceNotFoundException.class)
+          .verify(LabDevice.LONG);
+    } finally {
+      LabDevice.sysfs("rescan", "1");
+      LabDevice.bind(address);
+    }
+    assertThat(request.get(1, TimeUnit.SECONDS).count()).isPositive();
+    assertThat(counted).hasValue(triggered.get());
+    assertThat(triggered.get()).isPositive();
+    VfioDevice again = LabDevice.open("VFIO_LAB_EDU2", backend);
+    LabDevice.run(
+        again.interrupts().msi().enable(1).then(again.interrupts().msi().trigger(0)));
+    StepVerifier.create(again.interrupts().msi().vector(0).take(1).map(Interrupt::count))
+        .expectNext(1L)
+        .expectComplete()
+        .verify(LabDevice.LONG);
+    LabDevice.run(again.close());
   }
 
   @ParameterizedTest

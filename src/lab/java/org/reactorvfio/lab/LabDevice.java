@@ -19,11 +19,14 @@ import org.reactorvfio.Vfio;
 import org.reactorvfio.VfioDevice;
 import org.reactorvfio.VfioOptions;
 import org.reactorvfio.VfioOptions.Backend;
+import org.reactorvfio.irq.Vectors;
 import reactor.core.publisher.Mono;
+import reactor.test.StepVerifier;
 
 /** The guest's devices, and what tests of them need again and again. */
 final class LabDevice {
-  static final Duration LONG = Duration.ofSeconds(30);
+  /** How long anything may take; {@code lab.patience} in seconds, for a machine that has other work. */
+  static final Duration LONG = Duration.ofSeconds(Integer.getInteger("lab.patience", 30));
 
   private LabDevice() {}
 
@@ -39,6 +42,11 @@ final class LabDevice {
         : Stream.of(Backend.GROUP);
   }
 
+  /** The newest of them. */
+  static Backend preferred() {
+    return backends().reduce((older, newer) -> newer).orElseThrow();
+  }
+
   static VfioDevice open(String variable, Backend backend) {
     return get(Vfio.open(address(variable), VfioOptions.defaults().withBackend(backend)));
   }
@@ -51,15 +59,41 @@ final class LabDevice {
     mono.block(LONG);
   }
 
+  /** Has a device with four MSI-X vectors do everything: DMA, registers, and vectors of which each is fired and counted. */
+  static void everything(VfioDevice device) {
+    get(device.dma().allocate(1 << 16));
+    get(device.bar(0).map());
+    countsExactly(device);
+  }
+
+  /** Enables four MSI-X vectors, fires each three times, counts, and disables them. */
+  static void countsExactly(VfioDevice device) {
+    Vectors msix = device.interrupts().msix();
+    run(msix.enable(4).then(msix.trigger(0, 4).repeat(2).then()));
+    long[] counted = new long[4];
+    StepVerifier.create(
+            msix.all().doOnNext(i -> counted[i.vector()] += i.count()).take(4))
+        .expectNextCount(4)
+        .expectComplete()
+        .verify(LONG);
+    assertThat(counted).containsOnly(3L);
+    run(msix.disable());
+  }
+
   /** How many descriptors this process has when no device is open: the loop has ended then, and has closed its own. */
   static long descriptors() throws IOException {
+    awaitLoopEnd();
+    try (Stream<Path> descriptors = Files.list(Path.of("/proc/self/fd"))) {
+      return descriptors.count();
+    }
+  }
+
+  /** Waits until the shared loop has closed its descriptors, which it does with its last source. */
+  static void awaitLoopEnd() {
     eventually(
         () -> Thread.getAllStackTraces().keySet().stream()
             .noneMatch(thread -> thread.getName().equals("vfio-loop")),
         "the interrupt loop ends with its last source");
-    try (Stream<Path> descriptors = Files.list(Path.of("/proc/self/fd"))) {
-      return descriptors.count();
-    }
   }
 
   /** A JVM that runs a class of the tests, or a source file, behind commands that start it. */
@@ -70,6 +104,7 @@ final class LabDevice {
         "-XX:TieredStopAtLevel=1",
         "-Djava.io.tmpdir=/dev/shm",
         "-Djna.tmpdir=/dev/shm",
+        "-Dlab.patience=" + LONG.toSeconds(),
         "-cp",
         System.getProperty("java.class.path"),
         main));

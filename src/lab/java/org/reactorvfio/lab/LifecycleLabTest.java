@@ -144,7 +144,7 @@ class LifecycleLabTest {
       assertThatThrownBy(() -> LabDevice.open("VFIO_LAB_NVME", backend))
           .isInstanceOf(DeviceBusyException.class);
       owner.destroyForcibly();
-      assertThat(owner.waitFor(30, TimeUnit.SECONDS)).isTrue();
+      assertThat(owner.waitFor(LabDevice.LONG.toSeconds(), TimeUnit.SECONDS)).isTrue();
     }
     VfioDevice nvme = LabDevice.open("VFIO_LAB_NVME", backend);
     LabDevice.run(nvme.interrupts().msix().enable(65));
