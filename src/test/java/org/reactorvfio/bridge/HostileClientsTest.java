@@ -40,19 +40,18 @@ class HostileClientsTest {
 
   private static final int AT_A_TIME = 100;
 
-  private final EmulatedDevice hardware =
-      EmulatedDevice.builder(0x1234, 0x5678).name("nic").memoryBar(0, 4096).msix(4).build();
+  private final EmulatedDevice hardware = EmulatedDevice.builder(0x1234, 0x5678)
+      .name("nic")
+      .memoryBar(0, 4096)
+      .msix(4)
+      .build();
   private VfioDevice owned;
   private VfioBridge bridge;
 
   @BeforeEach
   void open() {
     owned = Vfio.open(hardware).block(LIMIT);
-    owned
-        .config()
-        .enableBusMaster()
-        .then(owned.interrupts().msix().enable(2))
-        .block(LIMIT);
+    owned.config().enableBusMaster().then(owned.interrupts().msix().enable(2)).block(LIMIT);
     bridge = VfioBridge.builder()
         .export(owned, Permission.values())
         .token(TOKEN, Permission.values())
@@ -204,8 +203,8 @@ class HostileClientsTest {
         .startsWith("HTTP/1.1 403 ");
     assertThat(ask("GET /v1/devices", with(TOKEN) + "Origin: http://localhost\r\n", ""))
         .startsWith("HTTP/1.1 200 ");
-    String preflight = ask(
-        "OPTIONS /v1/devices", "Host: localhost\r\nOrigin: http://evil.example\r\n", "");
+    String preflight =
+        ask("OPTIONS /v1/devices", "Host: localhost\r\nOrigin: http://evil.example\r\n", "");
     assertThat(preflight).startsWith("HTTP/1.1 403 ");
     tellsNothing(preflight);
   }
@@ -307,16 +306,15 @@ class HostileClientsTest {
     assertThat(closeCode(hello, message(new byte[] {3, 0, 0, 0, 1}))).isEqualTo(1002);
     assertThat(closeCode(RawClient.webSocketFrame(0x81, "text".getBytes("US-ASCII"))))
         .isEqualTo(1002);
-    assertThat(closeCode(
-            message(FrameCodec.encode(new Frame.Hello(2, Session.NONE, List.of())))))
+    assertThat(closeCode(message(FrameCodec.encode(new Frame.Hello(2, Session.NONE, List.of())))))
         .isEqualTo(1008);
   }
 
   @Test
   void whatIsTooLongEndsTheConnection() throws IOException {
     // A frame whose length alone is too much, and fragments that become too much.
-    assertThat(closeCode(
-            new byte[] {(byte) 0x82, (byte) 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}))
+    assertThat(
+            closeCode(new byte[] {(byte) 0x82, (byte) 0xff, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}))
         .isIn(1002, 1009, 0);
     byte[] fragment = new byte[60_000];
     assertThat(closeCode(
@@ -542,14 +540,14 @@ class HostileClientsTest {
     try (RawClient client = client()) {
       client.socket.setSoTimeout(30_000);
       Flux<String> answers = Flux.defer(() -> {
-            try {
-              return Flux.just(client.send(many + "GET / HTTP/1.1\r\nHost: localhost\r\n"
-                      + "Connection: close\r\n\r\n")
-                  .readAll());
-            } catch (IOException e) {
-              return Flux.error(e);
-            }
-          });
+        try {
+          return Flux.just(client
+              .send(many + "GET / HTTP/1.1\r\nHost: localhost\r\n" + "Connection: close\r\n\r\n")
+              .readAll());
+        } catch (IOException e) {
+          return Flux.error(e);
+        }
+      });
       assertThat(answers.blockLast(LIMIT)).contains("HTTP/1.1 401 ").contains("HTTP/1.1 429 ");
     }
   }

@@ -80,8 +80,8 @@ class ResumeTest {
     msix.enable(VECTORS).block(LIMIT);
     AtomicLongArray received = new AtomicLongArray(VECTORS);
     AtomicReference<Throwable> failure = new AtomicReference<>();
-    Disposable counting = msix.all()
-        .subscribe(i -> received.addAndGet(i.vector(), i.count()), failure::set);
+    Disposable counting =
+        msix.all().subscribe(i -> received.addAndGet(i.vector(), i.count()), failure::set);
 
     // Reads and writes go on beside: each succeeds, or fails saying that it may have happened.
     AtomicInteger done = new AtomicInteger();

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.reactorvfio.Vfio;
@@ -97,7 +98,7 @@ class ControllerFuzzTest {
         .largest((DEPTH + 1) * ENTRY)
         .guidedBy(QueuePair.class, Request.class, StatusCodes.class, NvmeException.class)
         .run(image -> {
-          pair.clear();
+          pair.clear(new AtomicBoolean());
           pair.open();
           AtomicInteger ends = new AtomicInteger();
           int[] told = new int[2 * DEPTH];

@@ -47,9 +47,17 @@ record ControllerIdentity(
         : (int) Math.min(smallestPage << transferShift, QueuePair.LARGEST_TRANSFER);
   }
 
+  /** Text that goes to somebody's terminal: what is not printable ASCII is a question mark, what is not used is nothing. */
   private static String text(ByteBuffer data, int offset, int length) {
     byte[] bytes = new byte[length];
     data.get(offset, bytes);
+    for (int i = 0; i < length; i++) {
+      if (bytes[i] == 0) {
+        bytes[i] = ' ';
+      } else if (bytes[i] < ' ' || bytes[i] > '~') {
+        bytes[i] = '?';
+      }
+    }
     return new String(bytes, StandardCharsets.US_ASCII).strip();
   }
 }
