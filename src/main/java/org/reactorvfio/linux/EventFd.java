@@ -1,6 +1,8 @@
 package org.reactorvfio.linux;
 
+import java.io.FileInputStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
@@ -101,11 +103,15 @@ public final class EventFd {
   /** Reads the counter of an eventfd given by number without taking it, from a file of the kernel's. Returns -1 if it does not tell. */
   public static long count(int fd) {
     String title = "eventfd-count:";
-    try {
-      for (String line : Files.readAllLines(Path.of("/proc/self/fdinfo", Integer.toString(fd)))) {
-        if (line.startsWith(title)) {
-          return Long.parseUnsignedLong(line.substring(title.length()).trim(), 16);
-        }
+    byte[] bytes = new byte[512];
+    try (FileInputStream in = new FileInputStream("/proc/self/fdinfo/" + fd)) {
+      int length = Math.max(0, in.read(bytes));
+      String text = new String(bytes, 0, length, StandardCharsets.US_ASCII);
+      int start = text.indexOf(title);
+      int end = text.indexOf('\n', start);
+      if (start >= 0 && end >= 0) {
+        return Long.parseUnsignedLong(
+            text.substring(start + title.length(), end).trim(), 16);
       }
     } catch (IOException | NumberFormatException e) {
       // Said by the result.

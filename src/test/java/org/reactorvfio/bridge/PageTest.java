@@ -31,6 +31,8 @@ import reactor.core.Disposables;
 import reactor.core.publisher.BaseSubscriber;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Sinks;
+import reactor.core.scheduler.Scheduler;
+import reactor.core.scheduler.Schedulers;
 
 /**
  * The page in a real browser: Debian's package chromium. What it looks like is kept in {@code target/screenshots}.
@@ -188,7 +190,9 @@ class PageTest {
     int[] each = {10, 6, 3, 1, 1, 2};
     AtomicBoolean enough = new AtomicBoolean();
     Sinks.Empty<Void> rest = Sinks.empty();
-    others.add(Flux.interval(Duration.ofMillis(1))
+    Scheduler loads = Schedulers.newSingle("load", true);
+    others.add(loads);
+    others.add(Flux.interval(Duration.ofMillis(1), loads)
         .onBackpressureDrop()
         .doOnNext(tick -> {
           for (int vector = 0; vector < each.length; vector++) {
