@@ -72,7 +72,7 @@ final class BridgeConnection {
           refuse(new Refusal(TOO_BIG, "a message has at most " + limits.messageBytes() + " bytes"));
           return Mono.empty();
         });
-    Mono<Void> sent = out.sendObject(outbox.frames(), any -> false).then();
+    Mono<Void> sent = out.sendObject(outbox.frames(), any -> true).then();
     // It ends when all that there is to say was sent, and the reason after it: what ends the
     // receiving ends that. A client that does not take it is waited for no longer than that.
     Mono<Void> lingered =

@@ -143,7 +143,7 @@ final class RemoteOperations implements VfioOperations, IrqDemand {
                   .takeUntilOther(pings(box))
                   .then()
                   .doOnSuccess(end -> box.end());
-              Mono<Void> sent = out.sendObject(box.frames(), any -> false).then();
+              Mono<Void> sent = out.sendObject(box.frames(), any -> true).then();
               return Mono.firstWithSignal(sent, received.then(Mono.never()));
             })
             .then()))
