@@ -380,7 +380,8 @@ class IrqtopTest {
   // ---- as a process
 
   private Process start(ProcessBuilder.Redirect out, String... args) throws IOException {
-    List<String> command = new ArrayList<>();
+    // What a shell has started behind its back ignores SIGINT, and so do its children.
+    List<String> command = new ArrayList<>(List.of("env", "--default-signal=INT"));
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
     if (Runtime.version().feature() >= 24) {
       // These warn, on the process's standard error, of native code that is loaded without leave.
