@@ -8,8 +8,8 @@ module org.reactorvfio {
   requires static jdk.jfr;
 
   // The package micrometer alone.
-  requires static transitive micrometer.core;
-  requires static transitive micrometer.observation;
+  requires static micrometer.core;
+  requires static micrometer.observation;
   requires static micrometer.commons;
 
   // The bridge alone.

@@ -172,6 +172,8 @@ class HotplugLabTest {
     CompletableFuture<Void> stream =
         msi.vector(0).doOnNext(i -> counted.addAndGet(i.count())).then().toFuture();
     AtomicLong triggered = new AtomicLong();
+    // The removal may be quicker than the first of the signals that are fired beside it.
+    LabDevice.run(msi.trigger(0).doOnSuccess(done -> triggered.incrementAndGet()));
     CompletableFuture<Void> removal;
     try {
       removal =

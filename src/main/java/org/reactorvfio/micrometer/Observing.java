@@ -30,6 +30,8 @@ import reactor.util.context.ContextView;
  *
  * <p>Interrupts and accesses to mapped regions are no operations: they are neither observed nor slowed down.
  */
+// Whoever uses it has Micrometer on the module path; nobody else needs it there to compile.
+@SuppressWarnings("exports")
 public final class Observing implements VendorOperator<Object> {
   /** The name of all observations. */
   public static final String NAME = "vfio.operation";

@@ -17,6 +17,8 @@ import java.util.List;
  *
  * <p>Any thread.
  */
+// Whoever uses it has Micrometer on the module path; nobody else needs it there to compile.
+@SuppressWarnings("exports")
 public final class VfioMetrics implements MeterBinder, AutoCloseable {
   private final Tags tags;
   private final List<BoundMeters> bound = new ArrayList<>();
