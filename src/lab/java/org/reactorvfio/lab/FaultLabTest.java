@@ -1,7 +1,6 @@
 package org.reactorvfio.lab;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.io.IOException;
 import java.nio.file.Files;
@@ -16,9 +15,9 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.reactorvfio.DescriptorLimitException;
 import org.reactorvfio.MemoryLockLimitException;
@@ -34,9 +33,7 @@ import org.reactorvfio.linux.Syscalls;
 @Timeout(170)
 class FaultLabTest {
   private static final String NVME = "VFIO_LAB_NVME";
-  private static final int ENOENT = 2;
   private static final int ENOMEM = 12;
-  private static final int EFAULT = 14;
   private static final int PAGE = 4096;
 
   private @Nullable VfioDevice device;
@@ -51,7 +48,7 @@ class FaultLabTest {
   // ---- descriptors
 
   @ParameterizedTest
-  @MethodSource("org.reactorvfio.lab.LabDevice#backends")
+  @EnumSource(names = "GROUP")
   void everyDescriptorThatIsMissingIsToldOf(Backend backend) throws Exception {
     String outcome =
         Unprivileged.process().descriptors(300).run(Descriptors.class, NVME, backend.name());
@@ -229,60 +226,5 @@ class FaultLabTest {
       }
       throw new IllegalStateException("no limit");
     }
-  }
-
-  // ---- the kernel's own memory
-
-  /** The kernel makes the n-th of the iommufd's own allocations fail in a thread that is told so. */
-  @Test
-  void everyAllocationOfTheIommufdMayFail() throws Exception {
-    assumeTrue(
-        LabDevice.preferred() == Backend.IOMMUFD && Files.exists(Path.of("/proc/self/fail-nth")),
-        "the other guest's kernel can be told to fail");
-    long before = LabDevice.descriptors();
-    VfioDevice nvme = LabDevice.open(NVME, Backend.IOMMUFD);
-    device = nvme;
-    int failures = 0;
-    int nth = 0;
-    boolean failed;
-    do {
-      nth++;
-      failNth(nth);
-      VfioException refusal = null;
-      try {
-        LabDevice.run(LabDevice.get(nvme.dma().allocate(1 << 20)).free());
-      } catch (VfioException e) {
-        refusal = e;
-      }
-      failed = failNth(0) == 0;
-      if (refusal != null) {
-        failures++;
-        // An object that is not found for this reason is not there; what is copied in vain, too, is
-        // among what may fail.
-        assertThat(refusal.errno()).as("%s", refusal).isIn(ENOMEM, ENOENT, EFAULT);
-        // Root may lock as much as it likes.
-        assertThat(refusal).isNotInstanceOf(MemoryLockLimitException.class);
-      }
-      LabDevice.run(LabDevice.get(nvme.dma().allocate(1 << 20)).free());
-    } while (failed);
-    LabDevice.countsExactly(nvme);
-    LabDevice.run(nvme.close());
-    assertThat(failures).as("of %s", nth).isPositive();
-    assertThat(LabDevice.descriptors()).isEqualTo(before);
-  }
-
-  /** Tells all threads that make calls; returns the smallest number that one of them had left, 0 if it has failed. */
-  private static int failNth(int nth) throws IOException {
-    int least = Integer.MAX_VALUE;
-    try (Stream<Path> threads = Files.list(Path.of("/proc/self/task"))) {
-      for (Path thread : threads.toList()) {
-        if (Files.readString(thread.resolve("comm")).startsWith("boundedElastic")) {
-          Path file = thread.resolve("fail-nth");
-          least = Math.min(least, Integer.parseInt(Files.readString(file).strip()));
-          Files.writeString(file, nth + "\n");
-        }
-      }
-    }
-    return least;
   }
 }
